@@ -1,0 +1,155 @@
+-- +goose Up
+-- The manifest: which objects hold an app's events, and how far each stream has
+-- landed. Queries read exactly the objects that are listed here.
+
+-- One row an app, locked by whoever commits events: commits that add ids are
+-- serial per app. version moves with every change that an answer could see;
+-- the counters only grow.
+CREATE TABLE lake_apps (
+  workspace_id uuid NOT NULL,
+  app_id       uuid NOT NULL,
+  version      bigint NOT NULL DEFAULT 0,
+  link_number  bigint NOT NULL DEFAULT 0,
+  accepted     bigint NOT NULL DEFAULT 0,
+  duplicates   bigint NOT NULL DEFAULT 0,
+  rejected     bigint NOT NULL DEFAULT 0,
+  dropped      bigint NOT NULL DEFAULT 0, -- by senders, as they report
+  last_received_at timestamptz,
+  PRIMARY KEY (workspace_id, app_id),
+  FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
+);
+
+CREATE TABLE lake_objects (
+  object_id      uuid PRIMARY KEY,
+  workspace_id   uuid NOT NULL,
+  app_id         uuid NOT NULL,
+  key            text NOT NULL UNIQUE, -- in the object store
+  kind           text NOT NULL CHECK (kind IN ('events', 'by_event', 'event_days', 'user_days')),
+  level          smallint NOT NULL, -- 0 as ingested, 1 compacted
+  schema_version smallint NOT NULL,
+  rows           bigint NOT NULL,
+  bytes          bigint NOT NULL,
+  min_ts         timestamptz NOT NULL,
+  max_ts         timestamptz NOT NULL,
+  min_received_at timestamptz NOT NULL,
+  max_received_at timestamptz NOT NULL,
+  link_number    bigint NOT NULL, -- folded through this person link
+  stream         text NOT NULL DEFAULT '', -- level 0: lane, incarnation and run of sequences
+  incarnation    text NOT NULL DEFAULT '',
+  first_seq      bigint NOT NULL DEFAULT 0,
+  last_seq       bigint NOT NULL DEFAULT 0,
+  created_at     timestamptz NOT NULL DEFAULT now(),
+  FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
+);
+CREATE INDEX ON lake_objects (workspace_id, app_id, kind, max_ts);
+
+-- Objects that left the manifest; deleted once no question can read them still.
+CREATE TABLE lake_garbage (
+  key          text PRIMARY KEY,
+  workspace_id uuid NOT NULL REFERENCES workspaces,
+  removed_at   timestamptz NOT NULL DEFAULT now()
+);
+
+-- Anonymous → user and user → user, first come by event time; undone, never
+-- deleted. number orders the changes of an app: a reader re-keys the rows of
+-- objects that are folded through an earlier number.
+CREATE TABLE person_links (
+  workspace_id uuid NOT NULL,
+  app_id       uuid NOT NULL,
+  number       bigint NOT NULL,
+  kind         text NOT NULL CHECK (kind IN ('identify', 'alias')),
+  from_id      text NOT NULL, -- the anonymous id or previous user id
+  from_key     bigint NOT NULL,
+  to_id        text NOT NULL,
+  to_key       bigint NOT NULL,
+  ts           timestamptz NOT NULL,
+  event_id     uuid NOT NULL,
+  replaces     bigint, -- number of the link that this one corrects
+  undone_at    timestamptz,
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (workspace_id, app_id, number),
+  FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
+);
+CREATE UNIQUE INDEX person_links_current ON person_links (workspace_id, app_id, kind, from_id) WHERE undone_at IS NULL;
+
+-- How far each lane of the stream has landed, over all workspaces: no tenant's
+-- data, and no tenant table. A sink moves it from where it stood or fails.
+CREATE TABLE lake_offsets (
+  stream      text NOT NULL,
+  incarnation text NOT NULL,
+  last_seq    bigint NOT NULL,
+  committed_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (stream)
+);
+
+-- What people may want to see of refused events: the newest 10,000 an app.
+CREATE TABLE rejected_events (
+  rejected_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  workspace_id uuid NOT NULL,
+  app_id       uuid NOT NULL,
+  received_at  timestamptz NOT NULL,
+  index        int NOT NULL,
+  event_id     text NOT NULL,
+  name         text NOT NULL,
+  code         text NOT NULL,
+  field        text NOT NULL,
+  message      text NOT NULL,
+  event        text NOT NULL,
+  FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
+);
+CREATE INDEX ON rejected_events (workspace_id, app_id, rejected_id DESC);
+
+-- The catalog: events and properties seen.
+CREATE TABLE catalog_events (
+  workspace_id uuid NOT NULL,
+  app_id       uuid NOT NULL,
+  name         text NOT NULL,
+  count        bigint NOT NULL,
+  first_seen   timestamptz NOT NULL,
+  last_seen    timestamptz NOT NULL,
+  PRIMARY KEY (workspace_id, app_id, name),
+  FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
+);
+
+CREATE TABLE catalog_event_days (
+  workspace_id uuid NOT NULL,
+  app_id       uuid NOT NULL,
+  day          date NOT NULL, -- of the event's time, UTC
+  name         text NOT NULL,
+  count        bigint NOT NULL,
+  PRIMARY KEY (workspace_id, app_id, day, name),
+  FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
+);
+
+CREATE TABLE catalog_properties (
+  workspace_id uuid NOT NULL,
+  app_id       uuid NOT NULL,
+  event        text NOT NULL,
+  name         text NOT NULL,
+  types        text[] NOT NULL,
+  count        bigint NOT NULL,
+  samples      text[] NOT NULL,
+  last_seen    timestamptz NOT NULL,
+  PRIMARY KEY (workspace_id, app_id, event, name),
+  FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
+);
+
+-- +goose StatementBegin
+DO $$
+DECLARE tab text;
+BEGIN
+  FOREACH tab IN ARRAY ARRAY['lake_apps', 'lake_objects', 'lake_garbage', 'person_links', 'rejected_events',
+                             'catalog_events', 'catalog_event_days', 'catalog_properties'] LOOP
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tab);
+    EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', tab);
+    EXECUTE format('CREATE POLICY tenant ON %I USING (workspace_id = current_workspace())', tab);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO causality_app', tab);
+  END LOOP;
+END
+$$;
+-- +goose StatementEnd
+GRANT SELECT, INSERT, UPDATE ON lake_offsets TO causality_app;
+
+-- +goose Down
+DROP TABLE catalog_properties, catalog_event_days, catalog_events, rejected_events, lake_offsets, person_links,
+  lake_garbage, lake_objects, lake_apps;
