@@ -1606,7 +1606,7 @@ var File_causality_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_causality_event_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1ecausality/event/v1/event.proto\x12\x12causality.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a causality/event/v1/payload.proto\"\xba\x18\n" +
+	"\x1ecausality/event/v1/event.proto\x12\x12causality.event.v1\x1a causality/event/v1/payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x18\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x18.causality.event.v1.TypeR\x04type\x12\x12\n" +

@@ -245,7 +245,7 @@ var File_causality_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_causality_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	" causality/ingest/v1/ingest.proto\x12\x13causality.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ecausality/event/v1/event.proto\"\xd0\x02\n" +
+	" causality/ingest/v1/ingest.proto\x12\x13causality.ingest.v1\x1a\x1ecausality/event/v1/event.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x02\n" +
 	"\rIngestRequest\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.causality.event.v1.EventR\x06events\x123\n" +
 	"\asent_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\x12\x19\n" +

@@ -535,7 +535,7 @@ var File_causality_query_v1_query_proto protoreflect.FileDescriptor
 
 const file_causality_query_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x1ecausality/query/v1/query.proto\x12\x12causality.query.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a$causality/insights/v1/insights.proto\"{\n" +
+	"\x1ecausality/query/v1/query.proto\x12\x12causality.query.v1\x1a$causality/insights/v1/insights.proto\x1a\x1cgoogle/protobuf/struct.proto\"{\n" +
 	"\n" +
 	"RunRequest\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x10\n" +

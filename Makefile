@@ -1,0 +1,70 @@
+# Everything here is safe to repeat. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BINARY := backend/causality
+ASSETS := backend/internal/server/web/dist
+LDFLAGS := -X github.com/causality-project/causality/backend/internal/server/app.Version=$(VERSION)
+GO_SOURCES := $(shell find backend sdk proto -name '*.go' -o -name '*.sql' -o -name 'go.mod' 2>/dev/null | grep -v _test.go)
+WEB_SOURCES := $(shell find webapp/src webapp/index.html webapp/vite.config.ts webapp/package-lock.json 2>/dev/null)
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN{FS=":.*## "} /^[a-z][a-z/-]*:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install what is missing, or say what to install
+	@.ci/setup
+
+.PHONY: run
+run: setup build ## Serve the sample shop and print its address (ARGS="--listen …" to pass flags)
+	@$(BINARY) demo $(ARGS)
+
+.PHONY: build
+build: $(BINARY) ## Build the web app and the one binary
+
+$(BINARY): $(GO_SOURCES) $(ASSETS)/index.html
+	@echo "building $(BINARY)"
+	@cd backend && go build -trimpath -ldflags '$(LDFLAGS)' -o causality ./cmd/causality
+
+$(ASSETS)/index.html: $(WEB_SOURCES)
+	@echo "building the web app"
+	@cd webapp && npm run --silent build
+	@find $(ASSETS) -mindepth 1 ! -name .gitkeep -delete
+	@cp -R webapp/dist/. $(ASSETS)/
+
+.PHONY: dev
+dev: setup build ## Serve the sample shop with the web app reloading on change
+	@trap 'kill 0' EXIT; $(BINARY) demo $(ARGS) & cd webapp && npm run dev
+
+.PHONY: test
+test: ## Everything CI runs: lint, generated code, Go, web, end to end, browser
+	@.ci/test
+
+.PHONY: lint
+lint: setup ## Check formatting, vet, staticcheck, buf, web lint and types
+	@.ci/lint
+
+.PHONY: generate
+generate: setup ## Regenerate Go and TypeScript from proto
+	@webapp/node_modules/.bin/buf generate --template proto/buf.gen.yaml
+
+.PHONY: bench
+bench: setup build ## Measure against the goals; writes backend/bench/latest.json
+	@.ci/bench
+
+.PHONY: fuzz
+fuzz: ## Fuzz every decoder for FUZZTIME each (default 30s)
+	@.ci/fuzz $(or $(FUZZTIME),30s)
+
+.PHONY: fmt
+fmt: setup ## Format Go and web sources
+	@gofmt -w $$(git ls-files '*.go' | grep -v '^proto/gen/')
+	@cd webapp && npm run --silent format
+
+.PHONY: tidy
+tidy: ## Tidy every Go module
+	@for module in proto sdk backend backend/e2e; do (cd $$module && GOWORK=off go mod tidy); done
