@@ -139,7 +139,7 @@ type StoredEvent struct {
 	Groups        string                 `protobuf:"bytes,9,opt,name=groups,proto3" json:"groups,omitempty"` // JSON object
 	CorrelationId string                 `protobuf:"bytes,10,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	Properties    string                 `protobuf:"bytes,11,opt,name=properties,proto3" json:"properties,omitempty"` // JSON object
-	Context       *v1.Context            `protobuf:"bytes,12,opt,name=context,proto3" json:"context,omitempty"`
+	Context       *StoredContext         `protobuf:"bytes,12,opt,name=context,proto3" json:"context,omitempty"`
 	Traits        string                 `protobuf:"bytes,13,opt,name=traits,proto3" json:"traits,omitempty"` // JSON {set, setOnce, add, unset}
 	GroupType     string                 `protobuf:"bytes,14,opt,name=group_type,json=groupType,proto3" json:"group_type,omitempty"`
 	GroupId       string                 `protobuf:"bytes,15,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
@@ -255,7 +255,7 @@ func (x *StoredEvent) GetProperties() string {
 	return ""
 }
 
-func (x *StoredEvent) GetContext() *v1.Context {
+func (x *StoredEvent) GetContext() *StoredContext {
 	if x != nil {
 		return x.Context
 	}
@@ -290,6 +290,220 @@ func (x *StoredEvent) GetPreviousId() string {
 	return ""
 }
 
+// StoredContext is the surroundings as the lake's columns hold them; rest is a
+// JSON object of everything that has no column.
+type StoredContext struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Platform       string                 `protobuf:"bytes,1,opt,name=platform,proto3" json:"platform,omitempty"`
+	Os             string                 `protobuf:"bytes,2,opt,name=os,proto3" json:"os,omitempty"`
+	OsVersion      string                 `protobuf:"bytes,3,opt,name=os_version,json=osVersion,proto3" json:"os_version,omitempty"`
+	AppVersion     string                 `protobuf:"bytes,4,opt,name=app_version,json=appVersion,proto3" json:"app_version,omitempty"`
+	DeviceModel    string                 `protobuf:"bytes,5,opt,name=device_model,json=deviceModel,proto3" json:"device_model,omitempty"`
+	DeviceType     string                 `protobuf:"bytes,6,opt,name=device_type,json=deviceType,proto3" json:"device_type,omitempty"`
+	Browser        string                 `protobuf:"bytes,7,opt,name=browser,proto3" json:"browser,omitempty"`
+	Country        string                 `protobuf:"bytes,8,opt,name=country,proto3" json:"country,omitempty"`
+	Region         string                 `protobuf:"bytes,9,opt,name=region,proto3" json:"region,omitempty"`
+	City           string                 `protobuf:"bytes,10,opt,name=city,proto3" json:"city,omitempty"`
+	Locale         string                 `protobuf:"bytes,11,opt,name=locale,proto3" json:"locale,omitempty"`
+	PageUrl        string                 `protobuf:"bytes,12,opt,name=page_url,json=pageUrl,proto3" json:"page_url,omitempty"`
+	PagePath       string                 `protobuf:"bytes,13,opt,name=page_path,json=pagePath,proto3" json:"page_path,omitempty"`
+	ReferrerHost   string                 `protobuf:"bytes,14,opt,name=referrer_host,json=referrerHost,proto3" json:"referrer_host,omitempty"`
+	UtmSource      string                 `protobuf:"bytes,15,opt,name=utm_source,json=utmSource,proto3" json:"utm_source,omitempty"`
+	UtmMedium      string                 `protobuf:"bytes,16,opt,name=utm_medium,json=utmMedium,proto3" json:"utm_medium,omitempty"`
+	UtmCampaign    string                 `protobuf:"bytes,17,opt,name=utm_campaign,json=utmCampaign,proto3" json:"utm_campaign,omitempty"`
+	UtmTerm        string                 `protobuf:"bytes,18,opt,name=utm_term,json=utmTerm,proto3" json:"utm_term,omitempty"`
+	UtmContent     string                 `protobuf:"bytes,19,opt,name=utm_content,json=utmContent,proto3" json:"utm_content,omitempty"`
+	Library        string                 `protobuf:"bytes,20,opt,name=library,proto3" json:"library,omitempty"` // where it differs from the batch's
+	LibraryVersion string                 `protobuf:"bytes,21,opt,name=library_version,json=libraryVersion,proto3" json:"library_version,omitempty"`
+	Rest           string                 `protobuf:"bytes,22,opt,name=rest,proto3" json:"rest,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *StoredContext) Reset() {
+	*x = StoredContext{}
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredContext) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredContext) ProtoMessage() {}
+
+func (x *StoredContext) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredContext.ProtoReflect.Descriptor instead.
+func (*StoredContext) Descriptor() ([]byte, []int) {
+	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StoredContext) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *StoredContext) GetOs() string {
+	if x != nil {
+		return x.Os
+	}
+	return ""
+}
+
+func (x *StoredContext) GetOsVersion() string {
+	if x != nil {
+		return x.OsVersion
+	}
+	return ""
+}
+
+func (x *StoredContext) GetAppVersion() string {
+	if x != nil {
+		return x.AppVersion
+	}
+	return ""
+}
+
+func (x *StoredContext) GetDeviceModel() string {
+	if x != nil {
+		return x.DeviceModel
+	}
+	return ""
+}
+
+func (x *StoredContext) GetDeviceType() string {
+	if x != nil {
+		return x.DeviceType
+	}
+	return ""
+}
+
+func (x *StoredContext) GetBrowser() string {
+	if x != nil {
+		return x.Browser
+	}
+	return ""
+}
+
+func (x *StoredContext) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *StoredContext) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *StoredContext) GetCity() string {
+	if x != nil {
+		return x.City
+	}
+	return ""
+}
+
+func (x *StoredContext) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
+}
+
+func (x *StoredContext) GetPageUrl() string {
+	if x != nil {
+		return x.PageUrl
+	}
+	return ""
+}
+
+func (x *StoredContext) GetPagePath() string {
+	if x != nil {
+		return x.PagePath
+	}
+	return ""
+}
+
+func (x *StoredContext) GetReferrerHost() string {
+	if x != nil {
+		return x.ReferrerHost
+	}
+	return ""
+}
+
+func (x *StoredContext) GetUtmSource() string {
+	if x != nil {
+		return x.UtmSource
+	}
+	return ""
+}
+
+func (x *StoredContext) GetUtmMedium() string {
+	if x != nil {
+		return x.UtmMedium
+	}
+	return ""
+}
+
+func (x *StoredContext) GetUtmCampaign() string {
+	if x != nil {
+		return x.UtmCampaign
+	}
+	return ""
+}
+
+func (x *StoredContext) GetUtmTerm() string {
+	if x != nil {
+		return x.UtmTerm
+	}
+	return ""
+}
+
+func (x *StoredContext) GetUtmContent() string {
+	if x != nil {
+		return x.UtmContent
+	}
+	return ""
+}
+
+func (x *StoredContext) GetLibrary() string {
+	if x != nil {
+		return x.Library
+	}
+	return ""
+}
+
+func (x *StoredContext) GetLibraryVersion() string {
+	if x != nil {
+		return x.LibraryVersion
+	}
+	return ""
+}
+
+func (x *StoredContext) GetRest() string {
+	if x != nil {
+		return x.Rest
+	}
+	return ""
+}
+
 type Rejected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         int32                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
@@ -305,7 +519,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[2]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +531,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[2]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +544,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{2}
+	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Rejected) GetIndex() int32 {
@@ -399,7 +613,7 @@ const file_causality_stream_v1_batch_proto_rawDesc = "" +
 	"\bimported\x18\b \x01(\bR\bimported\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x89\x04\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x90\x04\n" +
 	"\vStoredEvent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12,\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x18.causality.event.v1.TypeR\x04type\x12\x12\n" +
@@ -416,15 +630,45 @@ const file_causality_stream_v1_batch_proto_rawDesc = "" +
 	" \x01(\tR\rcorrelationId\x12\x1e\n" +
 	"\n" +
 	"properties\x18\v \x01(\tR\n" +
-	"properties\x125\n" +
-	"\acontext\x18\f \x01(\v2\x1b.causality.event.v1.ContextR\acontext\x12\x16\n" +
+	"properties\x12<\n" +
+	"\acontext\x18\f \x01(\v2\".causality.stream.v1.StoredContextR\acontext\x12\x16\n" +
 	"\x06traits\x18\r \x01(\tR\x06traits\x12\x1d\n" +
 	"\n" +
 	"group_type\x18\x0e \x01(\tR\tgroupType\x12\x19\n" +
 	"\bgroup_id\x18\x0f \x01(\tR\agroupId\x12\x1f\n" +
 	"\vprevious_id\x18\x10 \x01(\tR\n" +
 	"previousIdB\x0e\n" +
-	"\f_original_ts\"\x9e\x01\n" +
+	"\f_original_ts\"\x88\x05\n" +
+	"\rStoredContext\x12\x1a\n" +
+	"\bplatform\x18\x01 \x01(\tR\bplatform\x12\x0e\n" +
+	"\x02os\x18\x02 \x01(\tR\x02os\x12\x1d\n" +
+	"\n" +
+	"os_version\x18\x03 \x01(\tR\tosVersion\x12\x1f\n" +
+	"\vapp_version\x18\x04 \x01(\tR\n" +
+	"appVersion\x12!\n" +
+	"\fdevice_model\x18\x05 \x01(\tR\vdeviceModel\x12\x1f\n" +
+	"\vdevice_type\x18\x06 \x01(\tR\n" +
+	"deviceType\x12\x18\n" +
+	"\abrowser\x18\a \x01(\tR\abrowser\x12\x18\n" +
+	"\acountry\x18\b \x01(\tR\acountry\x12\x16\n" +
+	"\x06region\x18\t \x01(\tR\x06region\x12\x12\n" +
+	"\x04city\x18\n" +
+	" \x01(\tR\x04city\x12\x16\n" +
+	"\x06locale\x18\v \x01(\tR\x06locale\x12\x19\n" +
+	"\bpage_url\x18\f \x01(\tR\apageUrl\x12\x1b\n" +
+	"\tpage_path\x18\r \x01(\tR\bpagePath\x12#\n" +
+	"\rreferrer_host\x18\x0e \x01(\tR\freferrerHost\x12\x1d\n" +
+	"\n" +
+	"utm_source\x18\x0f \x01(\tR\tutmSource\x12\x1d\n" +
+	"\n" +
+	"utm_medium\x18\x10 \x01(\tR\tutmMedium\x12!\n" +
+	"\futm_campaign\x18\x11 \x01(\tR\vutmCampaign\x12\x19\n" +
+	"\butm_term\x18\x12 \x01(\tR\autmTerm\x12\x1f\n" +
+	"\vutm_content\x18\x13 \x01(\tR\n" +
+	"utmContent\x12\x18\n" +
+	"\alibrary\x18\x14 \x01(\tR\alibrary\x12'\n" +
+	"\x0flibrary_version\x18\x15 \x01(\tR\x0elibraryVersion\x12\x12\n" +
+	"\x04rest\x18\x16 \x01(\tR\x04rest\"\x9e\x01\n" +
 	"\bRejected\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -446,23 +690,23 @@ func file_causality_stream_v1_batch_proto_rawDescGZIP() []byte {
 	return file_causality_stream_v1_batch_proto_rawDescData
 }
 
-var file_causality_stream_v1_batch_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_causality_stream_v1_batch_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_causality_stream_v1_batch_proto_goTypes = []any{
-	(*Batch)(nil),       // 0: causality.stream.v1.Batch
-	(*StoredEvent)(nil), // 1: causality.stream.v1.StoredEvent
-	(*Rejected)(nil),    // 2: causality.stream.v1.Rejected
-	nil,                 // 3: causality.stream.v1.Batch.DroppedEntry
-	(*v1.Library)(nil),  // 4: causality.event.v1.Library
-	(v1.Type)(0),        // 5: causality.event.v1.Type
-	(*v1.Context)(nil),  // 6: causality.event.v1.Context
+	(*Batch)(nil),         // 0: causality.stream.v1.Batch
+	(*StoredEvent)(nil),   // 1: causality.stream.v1.StoredEvent
+	(*StoredContext)(nil), // 2: causality.stream.v1.StoredContext
+	(*Rejected)(nil),      // 3: causality.stream.v1.Rejected
+	nil,                   // 4: causality.stream.v1.Batch.DroppedEntry
+	(*v1.Library)(nil),    // 5: causality.event.v1.Library
+	(v1.Type)(0),          // 6: causality.event.v1.Type
 }
 var file_causality_stream_v1_batch_proto_depIdxs = []int32{
-	4, // 0: causality.stream.v1.Batch.library:type_name -> causality.event.v1.Library
+	5, // 0: causality.stream.v1.Batch.library:type_name -> causality.event.v1.Library
 	1, // 1: causality.stream.v1.Batch.events:type_name -> causality.stream.v1.StoredEvent
-	2, // 2: causality.stream.v1.Batch.rejected:type_name -> causality.stream.v1.Rejected
-	3, // 3: causality.stream.v1.Batch.dropped:type_name -> causality.stream.v1.Batch.DroppedEntry
-	5, // 4: causality.stream.v1.StoredEvent.type:type_name -> causality.event.v1.Type
-	6, // 5: causality.stream.v1.StoredEvent.context:type_name -> causality.event.v1.Context
+	3, // 2: causality.stream.v1.Batch.rejected:type_name -> causality.stream.v1.Rejected
+	4, // 3: causality.stream.v1.Batch.dropped:type_name -> causality.stream.v1.Batch.DroppedEntry
+	6, // 4: causality.stream.v1.StoredEvent.type:type_name -> causality.event.v1.Type
+	2, // 5: causality.stream.v1.StoredEvent.context:type_name -> causality.stream.v1.StoredContext
 	6, // [6:6] is the sub-list for method output_type
 	6, // [6:6] is the sub-list for method input_type
 	6, // [6:6] is the sub-list for extension type_name
@@ -482,7 +726,7 @@ func file_causality_stream_v1_batch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causality_stream_v1_batch_proto_rawDesc), len(file_causality_stream_v1_batch_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -7,7 +7,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Context, ContextJson, Library, LibraryJson, Type, TypeJson } from "../../event/v1/event_pb";
+import type { Library, LibraryJson, Type, TypeJson } from "../../event/v1/event_pb";
 import { file_causality_event_v1_event } from "../../event/v1/event_pb";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file causality/stream/v1/batch.proto.
  */
 export const file_causality_stream_v1_batch: GenFile = /*@__PURE__*/
-  fileDesc("Ch9jYXVzYWxpdHkvc3RyZWFtL3YxL2JhdGNoLnByb3RvEhNjYXVzYWxpdHkuc3RyZWFtLnYxIs8CCgVCYXRjaBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSDgoGYXBwX2lkGAIgASgJEhMKC3JlY2VpdmVkX2F0GAMgASgDEiwKB2xpYnJhcnkYBCABKAsyGy5jYXVzYWxpdHkuZXZlbnQudjEuTGlicmFyeRIwCgZldmVudHMYBSADKAsyIC5jYXVzYWxpdHkuc3RyZWFtLnYxLlN0b3JlZEV2ZW50Ei8KCHJlamVjdGVkGAYgAygLMh0uY2F1c2FsaXR5LnN0cmVhbS52MS5SZWplY3RlZBI4Cgdkcm9wcGVkGAcgAygLMicuY2F1c2FsaXR5LnN0cmVhbS52MS5CYXRjaC5Ecm9wcGVkRW50cnkSEAoIaW1wb3J0ZWQYCCABKAgaLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEi9QIKC1N0b3JlZEV2ZW50EgoKAmlkGAEgASgMEiYKBHR5cGUYAiABKA4yGC5jYXVzYWxpdHkuZXZlbnQudjEuVHlwZRIMCgRuYW1lGAMgASgJEgoKAnRzGAQgASgDEhgKC29yaWdpbmFsX3RzGAUgASgDSACIAQESDwoHdXNlcl9pZBgGIAEoCRIUCgxhbm9ueW1vdXNfaWQYByABKAkSEgoKc2Vzc2lvbl9pZBgIIAEoCRIOCgZncm91cHMYCSABKAkSFgoOY29ycmVsYXRpb25faWQYCiABKAkSEgoKcHJvcGVydGllcxgLIAEoCRIsCgdjb250ZXh0GAwgASgLMhsuY2F1c2FsaXR5LmV2ZW50LnYxLkNvbnRleHQSDgoGdHJhaXRzGA0gASgJEhIKCmdyb3VwX3R5cGUYDiABKAkSEAoIZ3JvdXBfaWQYDyABKAkSEwoLcHJldmlvdXNfaWQYECABKAlCDgoMX29yaWdpbmFsX3RzInAKCFJlamVjdGVkEg0KBWluZGV4GAEgASgFEgoKAmlkGAIgASgJEgwKBGNvZGUYAyABKAkSDQoFZmllbGQYBCABKAkSDwoHbWVzc2FnZRgFIAEoCRINCgVldmVudBgGIAEoCRIMCgRuYW1lGAcgASgJQk9aTWdpdGh1Yi5jb20vY2F1c2FsaXR5LXByb2plY3QvY2F1c2FsaXR5L3Byb3RvL2dlbi9jYXVzYWxpdHkvc3RyZWFtL3YxO3N0cmVhbXYxYgZwcm90bzM", [file_causality_event_v1_event]);
+  fileDesc("Ch9jYXVzYWxpdHkvc3RyZWFtL3YxL2JhdGNoLnByb3RvEhNjYXVzYWxpdHkuc3RyZWFtLnYxIs8CCgVCYXRjaBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSDgoGYXBwX2lkGAIgASgJEhMKC3JlY2VpdmVkX2F0GAMgASgDEiwKB2xpYnJhcnkYBCABKAsyGy5jYXVzYWxpdHkuZXZlbnQudjEuTGlicmFyeRIwCgZldmVudHMYBSADKAsyIC5jYXVzYWxpdHkuc3RyZWFtLnYxLlN0b3JlZEV2ZW50Ei8KCHJlamVjdGVkGAYgAygLMh0uY2F1c2FsaXR5LnN0cmVhbS52MS5SZWplY3RlZBI4Cgdkcm9wcGVkGAcgAygLMicuY2F1c2FsaXR5LnN0cmVhbS52MS5CYXRjaC5Ecm9wcGVkRW50cnkSEAoIaW1wb3J0ZWQYCCABKAgaLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEi/AIKC1N0b3JlZEV2ZW50EgoKAmlkGAEgASgMEiYKBHR5cGUYAiABKA4yGC5jYXVzYWxpdHkuZXZlbnQudjEuVHlwZRIMCgRuYW1lGAMgASgJEgoKAnRzGAQgASgDEhgKC29yaWdpbmFsX3RzGAUgASgDSACIAQESDwoHdXNlcl9pZBgGIAEoCRIUCgxhbm9ueW1vdXNfaWQYByABKAkSEgoKc2Vzc2lvbl9pZBgIIAEoCRIOCgZncm91cHMYCSABKAkSFgoOY29ycmVsYXRpb25faWQYCiABKAkSEgoKcHJvcGVydGllcxgLIAEoCRIzCgdjb250ZXh0GAwgASgLMiIuY2F1c2FsaXR5LnN0cmVhbS52MS5TdG9yZWRDb250ZXh0Eg4KBnRyYWl0cxgNIAEoCRISCgpncm91cF90eXBlGA4gASgJEhAKCGdyb3VwX2lkGA8gASgJEhMKC3ByZXZpb3VzX2lkGBAgASgJQg4KDF9vcmlnaW5hbF90cyKqAwoNU3RvcmVkQ29udGV4dBIQCghwbGF0Zm9ybRgBIAEoCRIKCgJvcxgCIAEoCRISCgpvc192ZXJzaW9uGAMgASgJEhMKC2FwcF92ZXJzaW9uGAQgASgJEhQKDGRldmljZV9tb2RlbBgFIAEoCRITCgtkZXZpY2VfdHlwZRgGIAEoCRIPCgdicm93c2VyGAcgASgJEg8KB2NvdW50cnkYCCABKAkSDgoGcmVnaW9uGAkgASgJEgwKBGNpdHkYCiABKAkSDgoGbG9jYWxlGAsgASgJEhAKCHBhZ2VfdXJsGAwgASgJEhEKCXBhZ2VfcGF0aBgNIAEoCRIVCg1yZWZlcnJlcl9ob3N0GA4gASgJEhIKCnV0bV9zb3VyY2UYDyABKAkSEgoKdXRtX21lZGl1bRgQIAEoCRIUCgx1dG1fY2FtcGFpZ24YESABKAkSEAoIdXRtX3Rlcm0YEiABKAkSEwoLdXRtX2NvbnRlbnQYEyABKAkSDwoHbGlicmFyeRgUIAEoCRIXCg9saWJyYXJ5X3ZlcnNpb24YFSABKAkSDAoEcmVzdBgWIAEoCSJwCghSZWplY3RlZBINCgVpbmRleBgBIAEoBRIKCgJpZBgCIAEoCRIMCgRjb2RlGAMgASgJEg0KBWZpZWxkGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDQoFZXZlbnQYBiABKAkSDAoEbmFtZRgHIAEoCUJPWk1naXRodWIuY29tL2NhdXNhbGl0eS1wcm9qZWN0L2NhdXNhbGl0eS9wcm90by9nZW4vY2F1c2FsaXR5L3N0cmVhbS92MTtzdHJlYW12MWIGcHJvdG8z", [file_causality_event_v1_event]);
 
 /**
  * @generated from message causality.stream.v1.Batch
@@ -196,9 +196,9 @@ export type StoredEvent = Message<"causality.stream.v1.StoredEvent"> & {
   properties: string;
 
   /**
-   * @generated from field: causality.event.v1.Context context = 12;
+   * @generated from field: causality.stream.v1.StoredContext context = 12;
    */
-  context?: Context | undefined;
+  context?: StoredContext | undefined;
 
   /**
    * JSON {set, setOnce, add, unset}
@@ -297,9 +297,9 @@ export type StoredEventJson = {
   properties?: string;
 
   /**
-   * @generated from field: causality.event.v1.Context context = 12;
+   * @generated from field: causality.stream.v1.StoredContext context = 12;
    */
-  context?: ContextJson;
+  context?: StoredContextJson;
 
   /**
    * JSON {set, setOnce, add, unset}
@@ -330,6 +330,253 @@ export type StoredEventJson = {
  */
 export const StoredEventSchema: GenMessage<StoredEvent, {jsonType: StoredEventJson}> = /*@__PURE__*/
   messageDesc(file_causality_stream_v1_batch, 1);
+
+/**
+ * StoredContext is the surroundings as the lake's columns hold them; rest is a
+ * JSON object of everything that has no column.
+ *
+ * @generated from message causality.stream.v1.StoredContext
+ */
+export type StoredContext = Message<"causality.stream.v1.StoredContext"> & {
+  /**
+   * @generated from field: string platform = 1;
+   */
+  platform: string;
+
+  /**
+   * @generated from field: string os = 2;
+   */
+  os: string;
+
+  /**
+   * @generated from field: string os_version = 3;
+   */
+  osVersion: string;
+
+  /**
+   * @generated from field: string app_version = 4;
+   */
+  appVersion: string;
+
+  /**
+   * @generated from field: string device_model = 5;
+   */
+  deviceModel: string;
+
+  /**
+   * @generated from field: string device_type = 6;
+   */
+  deviceType: string;
+
+  /**
+   * @generated from field: string browser = 7;
+   */
+  browser: string;
+
+  /**
+   * @generated from field: string country = 8;
+   */
+  country: string;
+
+  /**
+   * @generated from field: string region = 9;
+   */
+  region: string;
+
+  /**
+   * @generated from field: string city = 10;
+   */
+  city: string;
+
+  /**
+   * @generated from field: string locale = 11;
+   */
+  locale: string;
+
+  /**
+   * @generated from field: string page_url = 12;
+   */
+  pageUrl: string;
+
+  /**
+   * @generated from field: string page_path = 13;
+   */
+  pagePath: string;
+
+  /**
+   * @generated from field: string referrer_host = 14;
+   */
+  referrerHost: string;
+
+  /**
+   * @generated from field: string utm_source = 15;
+   */
+  utmSource: string;
+
+  /**
+   * @generated from field: string utm_medium = 16;
+   */
+  utmMedium: string;
+
+  /**
+   * @generated from field: string utm_campaign = 17;
+   */
+  utmCampaign: string;
+
+  /**
+   * @generated from field: string utm_term = 18;
+   */
+  utmTerm: string;
+
+  /**
+   * @generated from field: string utm_content = 19;
+   */
+  utmContent: string;
+
+  /**
+   * where it differs from the batch's
+   *
+   * @generated from field: string library = 20;
+   */
+  library: string;
+
+  /**
+   * @generated from field: string library_version = 21;
+   */
+  libraryVersion: string;
+
+  /**
+   * @generated from field: string rest = 22;
+   */
+  rest: string;
+};
+
+/**
+ * StoredContext is the surroundings as the lake's columns hold them; rest is a
+ * JSON object of everything that has no column.
+ *
+ * @generated from message causality.stream.v1.StoredContext
+ */
+export type StoredContextJson = {
+  /**
+   * @generated from field: string platform = 1;
+   */
+  platform?: string;
+
+  /**
+   * @generated from field: string os = 2;
+   */
+  os?: string;
+
+  /**
+   * @generated from field: string os_version = 3;
+   */
+  osVersion?: string;
+
+  /**
+   * @generated from field: string app_version = 4;
+   */
+  appVersion?: string;
+
+  /**
+   * @generated from field: string device_model = 5;
+   */
+  deviceModel?: string;
+
+  /**
+   * @generated from field: string device_type = 6;
+   */
+  deviceType?: string;
+
+  /**
+   * @generated from field: string browser = 7;
+   */
+  browser?: string;
+
+  /**
+   * @generated from field: string country = 8;
+   */
+  country?: string;
+
+  /**
+   * @generated from field: string region = 9;
+   */
+  region?: string;
+
+  /**
+   * @generated from field: string city = 10;
+   */
+  city?: string;
+
+  /**
+   * @generated from field: string locale = 11;
+   */
+  locale?: string;
+
+  /**
+   * @generated from field: string page_url = 12;
+   */
+  pageUrl?: string;
+
+  /**
+   * @generated from field: string page_path = 13;
+   */
+  pagePath?: string;
+
+  /**
+   * @generated from field: string referrer_host = 14;
+   */
+  referrerHost?: string;
+
+  /**
+   * @generated from field: string utm_source = 15;
+   */
+  utmSource?: string;
+
+  /**
+   * @generated from field: string utm_medium = 16;
+   */
+  utmMedium?: string;
+
+  /**
+   * @generated from field: string utm_campaign = 17;
+   */
+  utmCampaign?: string;
+
+  /**
+   * @generated from field: string utm_term = 18;
+   */
+  utmTerm?: string;
+
+  /**
+   * @generated from field: string utm_content = 19;
+   */
+  utmContent?: string;
+
+  /**
+   * where it differs from the batch's
+   *
+   * @generated from field: string library = 20;
+   */
+  library?: string;
+
+  /**
+   * @generated from field: string library_version = 21;
+   */
+  libraryVersion?: string;
+
+  /**
+   * @generated from field: string rest = 22;
+   */
+  rest?: string;
+};
+
+/**
+ * Describes the message causality.stream.v1.StoredContext.
+ * Use `create(StoredContextSchema)` to create a new message.
+ */
+export const StoredContextSchema: GenMessage<StoredContext, {jsonType: StoredContextJson}> = /*@__PURE__*/
+  messageDesc(file_causality_stream_v1_batch, 2);
 
 /**
  * @generated from message causality.stream.v1.Rejected
@@ -420,5 +667,5 @@ export type RejectedJson = {
  * Use `create(RejectedSchema)` to create a new message.
  */
 export const RejectedSchema: GenMessage<Rejected, {jsonType: RejectedJson}> = /*@__PURE__*/
-  messageDesc(file_causality_stream_v1_batch, 2);
+  messageDesc(file_causality_stream_v1_batch, 3);
 

@@ -1,0 +1,423 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/causality-project/causality/backend/internal/platform/fault"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Message is one stored batch at its place in the lane.
+type Message struct {
+	Seq   uint64
+	At    time.Time // when the stream took it
+	Batch Batch
+	Bytes int
+	// Err is set for a message that cannot be read; then Batch is empty, and
+	// the reader hands the message to DeadLetter and goes on.
+	Err error
+	Raw []byte // as stored; Batch's strings share it
+	// Missed counts the events that Follow skipped before this message.
+	Missed int64
+}
+
+// FetchLimit bounds one Fetch. Zero values select the stated defaults; the
+// first message is returned however large it is.
+type FetchLimit struct {
+	Messages int           // default 1,000
+	Bytes    int           // default 32 MiB
+	Rows     int           // events; default no limit
+	Wait     time.Duration // how long to wait for more; default not at all
+}
+
+const (
+	sequenceHeader  = "Nats-Sequence"
+	timestampHeader = "Nats-Time-Stamp"
+
+	fetchChunkMessages = 256
+	fetchChunkBytes    = 4 << 20
+	// pollEvery finds what other processes published to a shared server.
+	pollEvery = 200 * time.Millisecond
+)
+
+// Fetch returns messages in sequence order from the given sequence on. It
+// returns when a limit is reached or when Wait has passed since its first
+// message (or since the call, in a quiet lane: then there are none). A gap in
+// the sequence is a purged message or an empty one that the stream wrote itself.
+func (s *Stream) Fetch(ctx context.Context, from Lane, seq uint64, limit FetchLimit) ([]Message, error) {
+	ln, ok := s.lanes[from]
+	if !ok {
+		return nil, fmt.Errorf("fetch: no lane %q", from)
+	}
+	if limit.Messages <= 0 {
+		limit.Messages = 1000
+	}
+	if limit.Bytes <= 0 {
+		limit.Bytes = 32 << 20
+	}
+	seq = max(seq, 1)
+	var out []Message
+	bytes, rows := 0, 0
+	deadline := time.Now().Add(limit.Wait)
+	for {
+		news := ln.news.wait()
+		chunk, next, err := s.read(ctx, ln, seq, min(fetchChunkMessages, limit.Messages-len(out)), min(fetchChunkBytes, limit.Bytes-bytes))
+		if err != nil {
+			if len(out) > 0 {
+				return out, nil // the error comes back with the next call
+			}
+			return nil, err
+		}
+		if len(out) == 0 && len(chunk) > 0 {
+			deadline = time.Now().Add(limit.Wait)
+		}
+		for i := range chunk {
+			out = append(out, chunk[i])
+			bytes += chunk[i].Bytes
+			rows += chunk[i].Batch.Count()
+			if len(out) >= limit.Messages || bytes >= limit.Bytes || limit.Rows > 0 && rows >= limit.Rows {
+				return out, nil
+			}
+		}
+		more := next > seq
+		seq = next
+		if more {
+			continue
+		}
+		rest := time.Until(deadline)
+		if rest <= 0 {
+			return out, nil
+		}
+		timer := time.NewTimer(min(rest, pollEvery))
+		select {
+		case <-news:
+			timer.Stop()
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return out, nil
+		}
+	}
+}
+
+// read asks for one chunk and returns the messages and the sequence to go on
+// from, which is seq itself at the end of the lane.
+func (s *Stream) read(ctx context.Context, ln *lane, seq uint64, messages, bytes int) ([]Message, uint64, error) {
+	l := s.link.Load()
+	horizon := ln.horizon.Load()
+	if l.server != nil && seq > horizon {
+		return nil, seq, nil
+	}
+	var out []Message
+	next := seq
+	err := s.direct(ctx, l, ln, directGet{Seq: seq, Batch: messages, MaxBytes: bytes}, func(at uint64, when time.Time, header nats.Header, data []byte) {
+		if l.server != nil && at > horizon {
+			return
+		}
+		next = at + 1
+		if len(data) == 0 && header.Get(eventsHeader) == "0" {
+			return // a mark
+		}
+		m := Message{Seq: at, At: when, Bytes: len(data), Raw: data}
+		m.Batch, m.Err = DecodeBatch(data)
+		out = append(out, m)
+	})
+	return out, next, err
+}
+
+// directGet is the request of the server's batched direct get, which needs no
+// consumer and so keeps no state across restarts of either side.
+type directGet struct {
+	Seq       uint64     `json:"seq,omitempty"`
+	StartTime *time.Time `json:"start_time,omitempty"`
+	NextFor   string     `json:"next_by_subj,omitempty"`
+	Batch     int        `json:"batch,omitempty"`
+	MaxBytes  int        `json:"max_bytes,omitempty"`
+}
+
+const readWait = 10 * time.Second
+
+func (s *Stream) direct(ctx context.Context, l *link, ln *lane, ask directGet, each func(uint64, time.Time, nats.Header, []byte)) error {
+	ctx, cancel := context.WithTimeout(ctx, readWait)
+	defer cancel()
+	inbox := l.conn.NewInbox()
+	sub, err := l.conn.SubscribeSync(inbox)
+	if err != nil {
+		return readFault(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	body, err := json.Marshal(ask)
+	if err != nil {
+		return err
+	}
+	if err := l.conn.PublishRequest("$JS.API.DIRECT.GET."+ln.stream, inbox, body); err != nil {
+		return readFault(err)
+	}
+	for {
+		msg, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return readFault(err)
+		}
+		switch status := msg.Header.Get("Status"); status {
+		case "":
+		case "204", "404": // the end of the chunk, or nothing there
+			return nil
+		default:
+			return readFault(fmt.Errorf("direct get: %s %s", status, msg.Header.Get("Description")))
+		}
+		seq, err := strconv.ParseUint(msg.Header.Get(sequenceHeader), 10, 64)
+		if err != nil {
+			return readFault(fmt.Errorf("direct get: sequence: %w", err))
+		}
+		when, _ := time.Parse(time.RFC3339Nano, msg.Header.Get(timestampHeader))
+		each(seq, when, msg.Header, msg.Data)
+		if ask.Batch == 0 {
+			return nil
+		}
+	}
+}
+
+func readFault(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return unavailable(err, "The event stream cannot be read now.")
+}
+
+// State is a lane's extent.
+type State struct {
+	FirstSeq, LastSeq uint64
+	Bytes, MaxBytes   int64
+}
+
+// State asks the server for the lane's extent.
+func (s *Stream) State(ctx context.Context, of Lane) (State, error) {
+	ln, ok := s.lanes[of]
+	if !ok {
+		return State{}, fmt.Errorf("state: no lane %q", of)
+	}
+	l := s.link.Load()
+	info, err := s.info(ctx, l, ln)
+	if err != nil {
+		return State{}, err
+	}
+	state := State{
+		FirstSeq: info.State.FirstSeq,
+		LastSeq:  info.State.LastSeq,
+		Bytes:    int64(info.State.Bytes),
+		MaxBytes: info.Config.MaxBytes,
+	}
+	if l.server != nil {
+		state.LastSeq = min(state.LastSeq, ln.horizon.Load())
+	}
+	return state, nil
+}
+
+func (s *Stream) info(ctx context.Context, l *link, ln *lane) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, readWait)
+	defer cancel()
+	stream, err := l.js.Stream(ctx, ln.stream)
+	if err != nil {
+		return nil, readFault(err)
+	}
+	return stream.CachedInfo(), nil
+}
+
+// Waiting counts the events in messages after a sequence, exactly, and says
+// when the oldest of them was stored (zero for none).
+func (s *Stream) Waiting(ctx context.Context, in Lane, after uint64) (events int64, oldest time.Time, err error) {
+	ln, ok := s.lanes[in]
+	if !ok {
+		return 0, time.Time{}, fmt.Errorf("waiting: no lane %q", in)
+	}
+	l := s.link.Load()
+	last := ln.horizon.Load()
+	if l.server == nil {
+		info, err := s.info(ctx, l, ln)
+		if err != nil {
+			return 0, time.Time{}, err
+		}
+		last = info.State.LastSeq
+	}
+	ln.index.cover(after)
+	// Messages that this process has not published, of an earlier life or of
+	// another replica, are counted from their headers once.
+	for next := ln.index.next(); next <= last; {
+		seen := next
+		err := s.direct(ctx, l, ln, directGet{Seq: next, Batch: fetchChunkMessages, MaxBytes: fetchChunkBytes}, func(seq uint64, _ time.Time, header nats.Header, data []byte) {
+			if seq > last {
+				return
+			}
+			n, err := strconv.Atoi(header.Get(eventsHeader))
+			if err != nil {
+				b, _ := DecodeBatch(data)
+				n = b.Count()
+			}
+			ln.index.fill(seq, n)
+			seen = seq + 1
+		})
+		if err != nil {
+			return 0, time.Time{}, err
+		}
+		if seen == next {
+			ln.index.skip(last) // purged to the end
+			break
+		}
+		next = max(seen, ln.index.next())
+	}
+	events, first := ln.index.after(after)
+	if events == 0 {
+		return 0, time.Time{}, nil
+	}
+	err = s.direct(ctx, l, ln, directGet{Seq: first, Batch: 1}, func(_ uint64, when time.Time, _ nats.Header, _ []byte) {
+		oldest = when
+	})
+	return events, oldest, err
+}
+
+// Purge removes messages that a reader has committed: never past through, and
+// keeping those of the last keep (at most keepBytes of them) for live readers.
+func (s *Stream) Purge(ctx context.Context, in Lane, through uint64, keep time.Duration, keepBytes int64) error {
+	ln, ok := s.lanes[in]
+	if !ok {
+		return fmt.Errorf("purge: no lane %q", in)
+	}
+	l := s.link.Load()
+	ctx, cancel := context.WithTimeout(ctx, readWait)
+	defer cancel()
+	stream, err := l.js.Stream(ctx, ln.stream)
+	if err != nil {
+		return readFault(err)
+	}
+	state := stream.CachedInfo().State
+	if state.Msgs == 0 || through < state.FirstSeq {
+		return nil
+	}
+	// The first message that is young enough to stay.
+	keepFrom := state.LastSeq + 1
+	since := time.Now().Add(-keep).UTC()
+	err = s.direct(ctx, l, ln, directGet{StartTime: &since, NextFor: ln.subject, Batch: 1}, func(seq uint64, _ time.Time, _ nats.Header, _ []byte) {
+		keepFrom = seq
+	})
+	if err != nil {
+		return err
+	}
+	// Beyond keepBytes the oldest go, counted by the mean size: readers commit
+	// all the time, so each call corrects the last one.
+	if excess := int64(state.Bytes) - keepBytes; excess > 0 {
+		mean := max(int64(state.Bytes/state.Msgs), 1)
+		keepFrom = max(keepFrom, state.FirstSeq+uint64(excess/mean))
+	}
+	keepFrom = min(keepFrom, through+1)
+	if keepFrom <= state.FirstSeq {
+		return nil
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(keepFrom)); err != nil {
+		return unavailable(err, "The event stream cannot be purged now.")
+	}
+	ln.index.forget(keepFrom)
+	return nil
+}
+
+// followBehind is how far a follower may fall behind before it skips.
+const followBehind = 2000
+
+// Follow calls fn with every message from now on until ctx ends. A follower
+// that falls 2,000 messages behind loses the older ones, and the next message's
+// Missed says how many events that were.
+func (s *Stream) Follow(ctx context.Context, from Lane, fn func(Message)) error {
+	state, err := s.State(ctx, from)
+	if err != nil {
+		return err
+	}
+	incarnation := s.Incarnation(from)
+	seq, missed := state.LastSeq+1, int64(0)
+	for ctx.Err() == nil {
+		messages, err := s.Fetch(ctx, from, seq, FetchLimit{Messages: 100, Bytes: 8 << 20})
+		if err == nil && len(messages) == 0 {
+			messages, err = s.Fetch(ctx, from, seq, FetchLimit{Messages: 1, Wait: time.Minute})
+		}
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(pollEvery):
+			}
+			continue
+		}
+		for _, m := range messages {
+			m.Missed, missed = missed, 0
+			fn(m)
+			seq = m.Seq + 1
+			if ctx.Err() != nil {
+				return nil
+			}
+		}
+		state, err := s.State(ctx, from)
+		if err != nil {
+			continue
+		}
+		if now := s.Incarnation(from); now != incarnation {
+			incarnation, seq = now, state.FirstSeq
+		}
+		if state.LastSeq > seq+followBehind {
+			skipTo := state.LastSeq - followBehind/2
+			all, _, err := s.Waiting(ctx, from, seq-1)
+			if err != nil {
+				continue
+			}
+			rest, _, err := s.Waiting(ctx, from, skipTo-1)
+			if err != nil {
+				continue
+			}
+			missed += max(all-rest, 0)
+			seq = skipTo
+		}
+	}
+	return nil
+}
+
+// DeadLetter keeps a message that a reader cannot use, with the reason, in a
+// bounded stream of its own (256 MiB, oldest dropped first).
+func (s *Stream) DeadLetter(ctx context.Context, from Lane, m Message, reason string) error {
+	ctx, cancel := context.WithTimeout(ctx, ackWait)
+	defer cancel()
+	if len(reason) > 1000 {
+		reason = reason[:1000]
+	}
+	msg := &nats.Msg{Subject: "causality." + dead, Data: m.Raw, Header: nats.Header{
+		"Causality-Lane":   []string{string(from)},
+		"Causality-Seq":    []string{strconv.FormatUint(m.Seq, 10)},
+		"Causality-Reason": []string{oneLine(reason)},
+	}}
+	if _, err := s.link.Load().js.PublishMsg(ctx, msg); err != nil {
+		return unavailable(err, "The message cannot be set aside now.")
+	}
+	return nil
+}
+
+// DeadLetters counts the messages set aside.
+func (s *Stream) DeadLetters(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, readWait)
+	defer cancel()
+	stream, err := s.link.Load().js.Stream(ctx, "causality_"+dead)
+	if err != nil {
+		return 0, fault.Wrap(err, fault.Unavailable, "The event stream cannot be read now.")
+	}
+	return int64(stream.CachedInfo().State.Msgs), nil
+}
+
+func oneLine(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,194 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const startWait = 30 * time.Second
+
+// connect starts the embedded server or dials the configured one, and readies
+// the streams.
+func (s *Stream) connect(ctx context.Context) (*link, error) {
+	l := &link{}
+	url := s.cfg.URL
+	options := []nats.Option{
+		nats.Name("causality"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectBufSize(-1), // a publish while disconnected fails at once
+	}
+	if url == "" {
+		var err error
+		if l.server, err = s.startServer(); err != nil {
+			return nil, err
+		}
+		options = append(options, nats.InProcessServer(l.server))
+	}
+	var err error
+	if l.conn, err = nats.Connect(url, options...); err != nil {
+		l.close()
+		return nil, fmt.Errorf("connect to the event stream's server: %w", err)
+	}
+	if l.js, err = jetstream.New(l.conn); err == nil {
+		err = s.create(ctx, l)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s *Stream) startServer() (*server.Server, error) {
+	srv, err := server.NewServer(&server.Options{
+		ServerName:             "causality",
+		DontListen:             true,
+		NoSigs:                 true,
+		JetStream:              true,
+		StoreDir:               s.cfg.Dir,
+		SyncAlways:             true,
+		MaxPayload:             maxPayload + 64<<10,
+		DisableJetStreamBanner: true,
+		JetStreamMaxMemory:     64 << 20,
+		// The streams' own limits bound the disk; a reservation that the disk
+		// cannot hold now must not keep a server with little data from starting.
+		JetStreamMaxStore: 4*s.cfg.MaxBytes + 4*deadMaxBytes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the event stream in %s: %w", s.cfg.Dir, err)
+	}
+	srv.SetLoggerV2(serverLog{s.log}, false, false, false)
+	srv.Start()
+	if !srv.ReadyForConnections(startWait) || !srv.JetStreamEnabled() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil, fmt.Errorf("start the event stream in %s: the embedded server did not become ready; see the log lines above, and check that the directory is writable and has room", s.cfg.Dir)
+	}
+	return srv, nil
+}
+
+func (l *link) close() {
+	if l.conn != nil {
+		l.conn.Close()
+	}
+	if l.server != nil {
+		l.server.Shutdown()
+		l.server.WaitForShutdown()
+	}
+}
+
+// mark stores an empty message in each lane. Its acknowledgement proves that the
+// lane takes writes and that everything before it is on disk, too.
+func (s *Stream) mark(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithTimeout(ctx, ackWait)
+	defer cancel()
+	for _, ln := range s.lanes {
+		seq, err := s.send(ctx, l, ln, nil, 0)
+		var refused *jetstream.APIError
+		if errors.As(err, &refused) {
+			continue // full by its own limit: that is not a broken disk
+		}
+		if err != nil {
+			return fmt.Errorf("write to the %s lane: %w", ln.name, err)
+		}
+		ln.stored(seq, 0)
+	}
+	return nil
+}
+
+func (s *Stream) suspectWrites() {
+	select {
+	case s.suspect <- struct{}{}:
+	default:
+	}
+}
+
+// watch replaces the embedded server after a write error, since the server
+// answers nothing from then on, and closes it when ctx ends. A configured
+// server heals itself, and the client reconnects.
+func (s *Stream) watch(ctx context.Context) {
+	defer func() { s.link.Load().close() }()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		suspected := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.suspect:
+			suspected = true
+		case <-tick.C:
+			suspected = s.pending.Load() > 0 && s.link.Load().server != nil && s.Ready(ctx) != nil
+		}
+		if suspected && s.link.Load().server != nil {
+			s.heal(ctx)
+		}
+	}
+}
+
+// heal checks the suspicion with a write of its own, and reopens the server
+// until one succeeds. While the disk is full it leaves the server alone, which
+// can still be read and purged.
+func (s *Stream) heal(ctx context.Context) {
+	for wait := watchEvery / 4; ctx.Err() == nil; wait = min(2*wait, reopenBackoffMost) {
+		if s.disk.full() == nil {
+			err := s.mark(ctx, s.link.Load())
+			if err == nil {
+				return
+			}
+			s.log.ErrorContext(ctx, "the event stream failed to write and is restarted", "err", err)
+			err = s.reopen(ctx)
+			if err == nil {
+				err = s.mark(ctx, s.link.Load())
+			}
+			if err == nil {
+				s.log.InfoContext(ctx, "the event stream works again")
+				return
+			}
+			s.log.ErrorContext(ctx, "restart of the event stream failed; trying again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s *Stream) reopen(ctx context.Context) error {
+	s.link.Load().close()
+	l, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	s.link.Store(l)
+	for _, ln := range s.lanes {
+		ln.news.wake()
+	}
+	return nil
+}
+
+// serverLog passes the embedded server's warnings and errors on. Its notices
+// are for people who run NATS themselves.
+type serverLog struct{ log *slog.Logger }
+
+func (l serverLog) Noticef(format string, v ...any) { l.at(slog.LevelDebug, format, v) }
+func (l serverLog) Debugf(string, ...any)           {}
+func (l serverLog) Tracef(string, ...any)           {}
+func (l serverLog) Warnf(format string, v ...any)   { l.at(slog.LevelWarn, format, v) }
+func (l serverLog) Errorf(format string, v ...any)  { l.at(slog.LevelError, format, v) }
+func (l serverLog) Fatalf(format string, v ...any)  { l.at(slog.LevelError, format, v) }
+
+func (l serverLog) at(level slog.Level, format string, v []any) {
+	ctx := context.Background() // the server logs outside any request
+	if l.log.Enabled(ctx, level) {
+		l.log.Log(ctx, level, "event stream", "message", strings.TrimSpace(fmt.Sprintf(format, v...)))
+	}
+}
