@@ -1,0 +1,45 @@
+package causality
+
+import (
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// BenchmarkTrack measures how long a caller waits, while the background work that
+// its events cause runs beside it. An event that is not kept fails the benchmark.
+func BenchmarkTrack(b *testing.B) {
+	for name, file := range map[string]string{"memory": "", "file": filepath.Join(b.TempDir(), "queue")} {
+		b.Run(name, func(b *testing.B) {
+			c, err := New(Options{
+				Host: "http://causality.test", WriteKey: "wk_bench", QueueFile: file, QueueBytes: 1 << 30,
+				Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, http.ErrServerClosed }),
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx := b.Context()
+			e := Event{
+				Name: "order paid", UserID: "user-4711", SessionID: "s-1",
+				Properties: Properties{
+					"total": 12.5, "plan": "pro", "items": 3, "coupon": strings.Repeat("c", 100),
+				},
+			}
+			b.ReportAllocs()
+			refused := 0
+			for b.Loop() {
+				if err := c.Track(ctx, e); err != nil {
+					refused++
+				}
+			}
+			b.ReportMetric(float64(refused)/float64(b.N), "refused/op")
+			b.StopTimer()
+			_ = c.Close(ctx)
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -1,0 +1,766 @@
+// Package core is the client that every SDK shares: how an event becomes bytes,
+// how events are batched, when they are sent, and when one may be dropped.
+//
+// It does no I/O and knows no clock. The time comes with each call; what must be
+// done comes out of Poll as commands (commit this to the queue, send that), whose
+// outcome the driver reports; Deadline says when to poll next. So one simulation
+// covers phones, browsers and servers, and the package compiles to WebAssembly
+// without fmt, reflect or a protobuf runtime.
+//
+// A Core is not safe for concurrent use: its driver holds a lock around each call.
+package core
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+)
+
+// Config sets a Core up. Zero values select the stated defaults.
+type Config struct {
+	FlushAt     int           // events that are waiting before a batch is sent; default 100
+	FlushEvery  Micros        // longest wait of an event while online; default 10 s
+	MaxAge      Micros        // older events are dropped; default 7 days
+	QueueBytes  int           // above it the oldest are dropped; default 64 MiB, at least 2 MiB
+	QueueEvents int           // likewise; default 200,000, at least 4,000
+	BufferBytes int           // waiting for the queue to take them; above it Add refuses; default 4 MiB
+	Library     Library       // names the SDK in each request
+	Marshal     Marshal       // for property values of other types; default refuses them
+	Random      func() uint64 // required; from a cryptographic source, since ids are made of it
+}
+
+var (
+	// ErrClosed is returned for events after Close.
+	ErrClosed = errors.New("causality: the client is closed")
+	// ErrQueueFull is returned for an event that was not kept, because events come
+	// faster than the queue takes them or its disk is full. It is counted as
+	// QueueFull.
+	ErrQueueFull = errors.New("causality: the queue is full; the event was not kept")
+)
+
+// Block is a run of events that is stored together.
+type Block struct {
+	Seq    uint64 // its place in the queue
+	At     Micros // when its first event was added
+	Events int
+	Data   []byte // frames
+}
+
+// BlockInfo describes a stored block.
+type BlockInfo struct {
+	Seq    uint64
+	At     Micros
+	Events int
+	Bytes  int
+}
+
+// Range is the blocks from First to Last, both included.
+type Range struct{ First, Last uint64 }
+
+// Change is made in the queue as a whole or not at all.
+type Change struct {
+	Append []Block
+	Delete []Range
+	State  []byte // replaces the saved state
+}
+
+// Request is one attempt to send a batch. Its body is AppendBody of the blocks
+// First to Last, of which those in Unsaved, the last ones, are not in the queue.
+type Request struct {
+	Attempt     uint64
+	First, Last uint64
+	Unsaved     []Block
+	Skip        int // events at the front of the first block that are settled
+	Events      int
+	Trailer     []byte
+}
+
+// Response is the end of an attempt.
+type Response struct {
+	Status     int    // HTTP; 0 when there was no answer
+	RetryAfter Micros // 0 when the server named none
+	Body       []byte // of a 200
+}
+
+// Command is something for the driver to do: the one field that is set.
+type Command struct {
+	Commit   *Change     // then report Committed
+	Send     *Request    // then report Answered, or Lost
+	Cancel   uint64      // the attempt whose answer no longer matters
+	Dropped  Drop        // tell the host
+	Rejected []Rejection // tell the host
+}
+
+// Drop is a number of events that were given up.
+type Drop struct {
+	Reason Reason
+	Events int
+}
+
+// Stats is what became of the events.
+type Stats struct {
+	Queued      int // not yet acknowledged
+	QueuedBytes int
+	Sent        uint64 // acknowledged and not rejected
+	Dropped     map[Reason]uint64
+	Failures    int    // attempts that failed in a row
+	NextAttempt Micros // 0 when nothing delays the next
+	Paused      bool   // the server refuses the key
+	OptedOut    bool
+}
+
+type block struct {
+	seq           uint64
+	at            Micros
+	events, bytes int
+}
+
+// batch is the front of the queue, frozen under an id until the server has
+// answered for it.
+type batch struct {
+	id     string
+	events int
+	blocks int // that it touches
+}
+
+// Core is the state of one client.
+type Core struct {
+	cfg Config
+	ids ids
+
+	// The block that events are added to.
+	open       []byte
+	openEvents int
+	openAt     Micros
+	scratch    []byte
+
+	// The queue, oldest first. The first done events of the first block are settled.
+	blocks       []block
+	done         int
+	queuedEvents int
+	queuedBytes  int
+	nextSeq      uint64
+
+	// What the queue has yet to be told.
+	unsaved      []Block // the last of blocks
+	unsavedBytes int
+	deletes      []Range
+	stateDirty   bool
+	countsSince  Micros // 0 when the saved counts are right
+	commitAt     Micros // not before
+	committing   struct{ appends, bytes, deletes int }
+
+	// Delivery.
+	batch      batch
+	attempt    uint64
+	inFlight   bool
+	failures   int
+	failed     uint64 // attempts that failed, ever
+	next       Micros // the next attempt, unless a flush asks for one earlier …
+	floor      Micros // … but never before this, which the server named
+	paused     bool
+	limit      int    // events of the next batch; halved by a split, doubled by success
+	flushTo    uint64 // send at once through this block
+	closed     bool
+	optedOut   bool
+	clearTo    uint64 // OptOut was called when this was the last block; 0 once it is cleared
+	notices    []Command
+	sent       uint64
+	dropped    map[Reason]uint64
+	unreported [len(reported)]uint64
+	reporting  [len(reported)]uint64 // part of unreported that is in flight
+}
+
+// New continues from what a queue holds: its blocks in order and its saved state,
+// both empty for a fresh one.
+func New(cfg Config, state []byte, stored []BlockInfo) (*Core, error) {
+	if cfg.Random == nil {
+		return nil, errors.New("causality: core: Config.Random is required")
+	}
+	cfg.FlushAt = orDefault(cfg.FlushAt, 100, 1)
+	cfg.FlushEvery = orDefault(cfg.FlushEvery, 10*Second, Millisecond)
+	cfg.MaxAge = orDefault(cfg.MaxAge, 7*Day, Second)
+	cfg.QueueBytes = orDefault(cfg.QueueBytes, 64<<20, 2<<20)
+	cfg.QueueEvents = orDefault(cfg.QueueEvents, 200_000, 2*MaxEvents)
+	cfg.BufferBytes = orDefault(cfg.BufferBytes, 4<<20, maxBlockBytes)
+	c := &Core{
+		cfg:     cfg,
+		ids:     ids{random: cfg.Random},
+		nextSeq: 1,
+		limit:   MaxEvents,
+		dropped: make(map[Reason]uint64),
+	}
+	for _, b := range stored {
+		if b.Events < 1 || b.Bytes < 1 || b.Seq < c.nextSeq {
+			c.count(Damaged, max(b.Events, 1))
+			c.deletes = append(c.deletes, Range{b.Seq, b.Seq})
+			continue
+		}
+		c.blocks = append(c.blocks, block{b.Seq, b.At, b.Events, b.Bytes})
+		c.queuedEvents += b.Events
+		c.queuedBytes += b.Bytes
+		c.nextSeq = b.Seq + 1
+	}
+	c.decodeState(state)
+	c.batch.blocks = c.blocksOf(c.batch.events)
+	return c, nil
+}
+
+func orDefault[T int | Micros](v, standard, least T) T {
+	if v == 0 {
+		return standard
+	}
+	return max(v, least)
+}
+
+// Track encodes and adds e.
+func (c *Core) Track(now Micros, e *Event) (wake bool, err error) {
+	encoded, err := Encode(c.scratch, now, e, c.cfg.Marshal)
+	c.scratch = encoded.Bytes()
+	if cap(c.scratch) > 2*MaxEventBytes {
+		c.scratch = nil
+	}
+	if err != nil {
+		c.Refuse(now, err)
+		return false, err
+	}
+	return c.Add(now, encoded)
+}
+
+// Refuse counts an event that Encode refused.
+func (c *Core) Refuse(now Micros, err error) {
+	reason := Invalid
+	if e, ok := err.(*InvalidError); ok {
+		reason = e.Reason
+	}
+	c.count(reason, 1)
+	c.countsChanged(now)
+}
+
+// Add queues an event, copying it. wake tells the driver to poll, since Deadline
+// has moved forward. After OptOut it does nothing.
+func (c *Core) Add(now Micros, e Encoded) (wake bool, err error) {
+	switch {
+	case c.closed:
+		return false, ErrClosed
+	case c.optedOut:
+		c.count(OptedOut, 1)
+		return false, nil
+	case c.unsavedBytes+len(c.open)+len(e.bytes) > c.cfg.BufferBytes:
+		c.count(QueueFull, 1)
+		c.countsChanged(now)
+		return false, ErrQueueFull
+	}
+	if !e.hasID {
+		var id [36]byte
+		c.ids.next(&id, now)
+		e.setID(&id)
+	}
+	if c.openEvents == 0 {
+		c.openAt = now
+		wake = true
+	}
+	c.open = appendVarint(append(c.open, frameTag), uint64(len(e.bytes)))
+	c.open = append(c.open, e.bytes...)
+	c.openEvents++
+	if len(c.open) >= maxBlockBytes {
+		c.seal()
+		return true, nil
+	}
+	return wake || c.queuedEvents+c.openEvents == c.cfg.FlushAt, nil
+}
+
+// Flush asks for everything added so far to be stored and sent now, whatever the
+// backoff says. The flush is over when Settled reaches through, or failed when
+// Failed has moved. attempt is false when the server has asked for silence until
+// later, or after OptOut: then events are stored only.
+func (c *Core) Flush(now Micros) (through uint64, attempt bool) {
+	c.seal()
+	through = c.nextSeq - 1
+	if c.optedOut || now < c.floor {
+		return through, c.Settled() >= through
+	}
+	c.flushTo = through
+	return through, true
+}
+
+// Close refuses events from now on. What is queued stays queued; Poll goes on.
+func (c *Core) Close() {
+	c.closed = true
+	c.seal()
+}
+
+// OptOut clears the queue and ignores events until OptIn, across restarts.
+func (c *Core) OptOut() {
+	if !c.optedOut {
+		c.seal()
+		c.optedOut, c.stateDirty = true, true
+		c.clearTo = c.nextSeq - 1
+	}
+}
+
+// OptIn ends OptOut.
+func (c *Core) OptIn() {
+	if c.optedOut {
+		c.optedOut, c.stateDirty = false, true
+	}
+}
+
+// Settled is the last block before which, itself included, every event is
+// acknowledged or dropped.
+func (c *Core) Settled() uint64 {
+	if len(c.blocks) > 0 {
+		return c.blocks[0].seq - 1
+	}
+	return c.nextSeq - 1
+}
+
+// Saved reports whether the queue has everything up to a block.
+func (c *Core) Saved(through uint64) bool {
+	return len(c.unsaved) == 0 || c.unsaved[0].Seq > through
+}
+
+// Failed counts the attempts that did not settle their batch.
+func (c *Core) Failed() uint64 { return c.failed }
+
+// Stats reports what became of the events.
+func (c *Core) Stats() Stats {
+	s := Stats{
+		Queued:      c.queuedEvents + c.openEvents,
+		QueuedBytes: c.queuedBytes + len(c.open),
+		Sent:        c.sent,
+		Dropped:     make(map[Reason]uint64, len(c.dropped)),
+		Failures:    c.failures,
+		NextAttempt: max(c.next, c.floor),
+		Paused:      c.paused,
+		OptedOut:    c.optedOut,
+	}
+	for reason, n := range c.dropped {
+		s.Dropped[reason] = n
+	}
+	return s
+}
+
+// Poll gives the next thing to do at a time; the driver calls it until it answers
+// false. Between a Commit and its report only Add, Flush, Close, OptOut and Stats
+// may be called.
+func (c *Core) Poll(now Micros) (Command, bool) {
+	c.limitWaits(now)
+	if c.clearTo > 0 {
+		c.clear()
+	}
+	if c.openEvents > 0 && now >= c.sealAt(now) {
+		c.seal()
+	}
+	c.evict(now)
+	if len(c.notices) > 0 {
+		notice := c.notices[0]
+		c.notices = c.notices[1:]
+		return notice, true
+	}
+	send := now >= c.sendAt(now)
+	if send && c.batch.events == 0 {
+		c.freeze(now)
+	}
+	if now >= c.saveAt(now) {
+		return c.commit(), true
+	}
+	if send {
+		return c.send(now), true
+	}
+	return Command{}, false
+}
+
+// Deadline is when Poll next has something to do if nothing else happens before.
+func (c *Core) Deadline(now Micros) Micros {
+	at := min(c.sealAt(now), c.saveAt(now), c.sendAt(now))
+	if i := c.evictable(); i < len(c.blocks) && c.blocks[i].at < Never-c.cfg.MaxAge {
+		at = min(at, c.blocks[i].at+c.cfg.MaxAge+1)
+	}
+	return at
+}
+
+// sealAt is when the open block is handed over. A time in the future means that
+// the clock was set back: then at once.
+func (c *Core) sealAt(now Micros) Micros {
+	switch {
+	case c.openEvents == 0:
+		return Never
+	case c.openAt > now:
+		return now
+	case c.queuedEvents+c.openEvents >= c.cfg.FlushAt && !c.inFlight && now >= max(c.next, c.floor):
+		return now // a full batch waits for nothing
+	}
+	return c.openAt + commitWithin
+}
+
+// saveAt is when the queue is told what has changed.
+func (c *Core) saveAt(now Micros) Micros {
+	at := Never
+	if len(c.unsaved) > 0 || len(c.deletes) > 0 || c.stateDirty {
+		at = now
+	} else if c.countsSince > 0 {
+		at = min(c.countsSince, now) + countsWithin
+	}
+	return max(at, c.commitAt)
+}
+
+// sendAt is when the next attempt is due.
+func (c *Core) sendAt(now Micros) Micros {
+	if c.inFlight || c.optedOut || len(c.blocks) == 0 {
+		return Never
+	}
+	if c.flushTo >= c.blocks[0].seq {
+		return max(now, c.floor)
+	}
+	due := now
+	if oldest := c.blocks[0].at; c.batch.events == 0 && c.queuedEvents < c.cfg.FlushAt && oldest <= now {
+		due = oldest + c.cfg.FlushEvery
+	}
+	return max(due, c.next, c.floor)
+}
+
+// limitWaits keeps a clock that was set back from making a wait endless.
+func (c *Core) limitWaits(now Micros) {
+	c.next = min(c.next, now+pauseProbe)
+	c.floor = min(c.floor, now+maxRetryAfter)
+	c.commitAt = min(c.commitAt, now+commitRetry)
+}
+
+func (c *Core) seal() {
+	if c.openEvents == 0 {
+		return
+	}
+	data := bytes.Clone(c.open)
+	c.unsaved = append(c.unsaved, Block{c.nextSeq, c.openAt, c.openEvents, data})
+	c.unsavedBytes += len(data)
+	c.blocks = append(c.blocks, block{c.nextSeq, c.openAt, c.openEvents, len(data)})
+	c.queuedEvents += c.openEvents
+	c.queuedBytes += len(data)
+	c.nextSeq++
+	c.open, c.openEvents = c.open[:0], 0
+}
+
+// evictable is the oldest block that no attempt is carrying.
+func (c *Core) evictable() int {
+	if c.inFlight {
+		return c.batch.blocks
+	}
+	return 0
+}
+
+func (c *Core) evict(now Micros) {
+	oldest := c.evictable()
+	for oldest < len(c.blocks) && now-c.blocks[oldest].at > c.cfg.MaxAge {
+		c.drop(oldest, Expired, now)
+	}
+	for oldest < len(c.blocks) && (c.queuedBytes > c.cfg.QueueBytes || c.queuedEvents > c.cfg.QueueEvents) {
+		c.drop(oldest, Overflow, now)
+	}
+}
+
+// drop gives a block up. A frozen batch that loses events is no longer the same
+// batch: what is left of it will travel under a new id.
+func (c *Core) drop(i int, reason Reason, now Micros) {
+	n := c.blocks[i].events
+	if i == 0 {
+		n -= c.done
+	}
+	if i < c.batch.blocks {
+		c.batch = batch{}
+		c.stateDirty = true
+	}
+	c.forget(i)
+	c.count(reason, n)
+	c.notify(reason, n)
+	c.countsChanged(now)
+}
+
+// forget removes a block from the queue.
+func (c *Core) forget(i int) {
+	b := c.blocks[i]
+	c.queuedEvents -= b.events
+	c.queuedBytes -= b.bytes
+	if i == 0 {
+		c.queuedEvents += c.done
+		c.done = 0
+		c.blocks = c.blocks[1:]
+	} else {
+		c.blocks = slices.Delete(c.blocks, i, i+1)
+	}
+	if len(c.unsaved) > 0 && b.seq >= c.unsaved[0].Seq {
+		j := slices.IndexFunc(c.unsaved, func(u Block) bool { return u.Seq == b.seq })
+		c.unsaved = slices.Delete(c.unsaved, j, j+1)
+		c.unsavedBytes -= b.bytes
+		return
+	}
+	if n := len(c.deletes); n > 0 && c.deletes[n-1].Last+1 == b.seq {
+		c.deletes[n-1].Last = b.seq
+		return
+	}
+	c.deletes = append(c.deletes, Range{b.seq, b.seq})
+}
+
+// settle removes events from the front of the queue.
+func (c *Core) settle(events int) {
+	for events > 0 && len(c.blocks) > 0 {
+		left := c.blocks[0].events - c.done
+		if events < left {
+			c.done += events
+			c.queuedEvents -= events
+			break
+		}
+		events -= left
+		c.forget(0)
+	}
+	c.batch = batch{}
+	c.stateDirty = true
+}
+
+// clear drops what was queued when OptOut was called.
+func (c *Core) clear() {
+	if c.inFlight {
+		c.notices = append(c.notices, Command{Cancel: c.attempt})
+		c.inFlight = false
+	}
+	before := c.queuedEvents
+	for len(c.blocks) > 0 && c.blocks[0].seq <= c.clearTo {
+		c.forget(0)
+	}
+	c.batch, c.clearTo, c.stateDirty = batch{}, 0, true
+	if n := before - c.queuedEvents; n > 0 {
+		c.count(OptedOut, n)
+		c.notify(OptedOut, n)
+	}
+}
+
+func (c *Core) count(reason Reason, n int) {
+	if _, known := c.dropped[reason]; !known && len(c.dropped) >= maxCodes {
+		reason = unknownCode
+	}
+	c.dropped[reason] += uint64(n)
+	for i := range reported {
+		if reported[i] == reason {
+			c.unreported[i] += uint64(n)
+		}
+	}
+}
+
+func (c *Core) countsChanged(now Micros) {
+	if c.countsSince == 0 {
+		c.countsSince = max(now, 1)
+	}
+}
+
+// notify joins drops of one reason, which come by the block.
+func (c *Core) notify(reason Reason, n int) {
+	if last := len(c.notices) - 1; last >= 0 && c.notices[last].Dropped.Reason == reason {
+		c.notices[last].Dropped.Events += n
+		return
+	}
+	c.notices = append(c.notices, Command{Dropped: Drop{reason, n}})
+}
+
+func (c *Core) commit() Command {
+	change := &Change{
+		Append: slices.Clip(c.unsaved),
+		Delete: slices.Clip(c.deletes),
+		State:  c.encodeState(),
+	}
+	c.committing.appends = len(c.unsaved)
+	c.committing.bytes = c.unsavedBytes
+	c.committing.deletes = len(c.deletes)
+	c.stateDirty, c.countsSince = false, 0
+	return Command{Commit: change}
+}
+
+// Committed reports the end of a Commit. After a failure it is asked for again in
+// a second; meanwhile events are sent from memory.
+func (c *Core) Committed(now Micros, ok bool) {
+	done := c.committing
+	c.committing.appends, c.committing.bytes, c.committing.deletes = 0, 0, 0
+	if !ok {
+		c.stateDirty = true
+		c.commitAt = now + commitRetry
+		return
+	}
+	c.commitAt = 0
+	clear(c.unsaved[:done.appends])
+	c.unsaved = c.unsaved[done.appends:]
+	c.unsavedBytes -= done.bytes
+	c.deletes = c.deletes[done.deletes:]
+}
+
+// freeze takes whole blocks from the front up to the size of a request, or as
+// many events as the last split allows.
+func (c *Core) freeze(now Micros) {
+	events, size, blocks := 0, 0, 0
+	for i, b := range c.blocks {
+		n := b.events
+		if i == 0 {
+			n -= c.done
+		}
+		if i > 0 && (size+b.bytes > MaxBodyBytes || events+n > MaxEvents) {
+			break
+		}
+		events, size, blocks = events+n, size+b.bytes, i+1
+		if events >= c.limit {
+			events = c.limit
+			break
+		}
+	}
+	var id [36]byte
+	c.ids.next(&id, now)
+	c.batch = batch{string(id[:]), events, blocks}
+	c.stateDirty = true
+}
+
+// blocksOf is how many blocks the first events of the queue lie in.
+func (c *Core) blocksOf(events int) int {
+	events += c.done
+	n := 0
+	for events > 0 && n < len(c.blocks) {
+		events -= c.blocks[n].events
+		n++
+	}
+	return n
+}
+
+func (c *Core) send(now Micros) Command {
+	c.attempt++
+	c.inFlight = true
+	c.reporting = c.unreported
+	first, last := c.blocks[0].seq, c.blocks[c.batch.blocks-1].seq
+	var unsaved []Block
+	for _, b := range c.unsaved {
+		if b.Seq <= last {
+			unsaved = append(unsaved, b)
+		}
+	}
+	return Command{Send: &Request{
+		Attempt: c.attempt,
+		First:   first,
+		Last:    last,
+		Unsaved: unsaved,
+		Skip:    c.done,
+		Events:  c.batch.events,
+		Trailer: c.trailer(now),
+	}}
+}
+
+// Answered reports the end of an attempt. It answers false for any but the
+// current one, which is ignored.
+func (c *Core) Answered(now Micros, attempt uint64, r Response) bool {
+	if !c.inFlight || attempt != c.attempt {
+		return false
+	}
+	c.inFlight = false
+	c.stateDirty = true
+	verdict := classify(r.Status, c.batch.events)
+	var answer ingestResponse
+	if verdict == accept {
+		// An answer that accounts for nothing is not this server's: a proxy or a
+		// login page can say 200 too.
+		var ok bool
+		answer, ok = decodeResponse(r.Body)
+		if !ok || (answer.accepted <= 0 && answer.duplicates <= 0 && len(answer.rejected) == 0) {
+			verdict = retry
+		}
+	}
+	switch verdict {
+	case accept:
+		c.accepted(answer)
+	case split:
+		c.limit = c.batch.events / 2
+		c.batch = batch{}
+	case discard:
+		reason := TooLarge
+		if r.Status == 400 {
+			reason = Unreadable
+		}
+		c.settle(1)
+		c.count(reason, 1)
+		c.notify(reason, 1)
+		c.countsChanged(now)
+	case pause:
+		c.fail(now, pauseProbe, r.RetryAfter)
+		c.paused = true
+	case retry:
+		c.fail(now, backoff(c.failures+1, c.cfg.Random()), r.RetryAfter)
+		c.paused = false
+	}
+	return true
+}
+
+func (c *Core) accepted(answer ingestResponse) {
+	n := c.batch.events
+	c.settle(n)
+	for _, rejection := range answer.rejected[:min(len(answer.rejected), n)] {
+		code := rejection.Code
+		if code == "" {
+			code = unknownCode
+		}
+		c.countRejection(code)
+	}
+	c.sent += uint64(n - min(len(answer.rejected), n))
+	if len(answer.rejected) > 0 {
+		c.notices = append(c.notices, Command{Rejected: answer.rejected})
+	}
+	for i := range c.unreported {
+		c.unreported[i] -= c.reporting[i]
+	}
+	c.limit = min(c.limit*2, MaxEvents)
+	c.failures, c.next, c.floor, c.paused = 0, 0, 0, false
+}
+
+// countRejection counts what the server has seen and need not be told.
+func (c *Core) countRejection(code Reason) {
+	before := c.unreported
+	c.count(code, 1)
+	c.unreported = before
+}
+
+// fail keeps the batch for a later attempt.
+func (c *Core) fail(now, wait, retryAfter Micros) {
+	c.failures++
+	c.failed++
+	c.flushTo = 0
+	c.floor = 0
+	if retryAfter > 0 {
+		c.floor = now + min(retryAfter, maxRetryAfter)
+	}
+	c.next = max(now+wait, c.floor)
+}
+
+// Lost reports that the queue no longer has these blocks. An attempt that needed
+// them is over, and the rest of its batch travels under a new id.
+func (c *Core) Lost(now Micros, seqs ...uint64) {
+	for _, seq := range seqs {
+		i := slices.IndexFunc(c.blocks, func(b block) bool { return b.seq == seq })
+		if i < 0 {
+			continue
+		}
+		if i < c.batch.blocks {
+			c.inFlight = false
+		}
+		c.drop(i, Damaged, now)
+	}
+}
+
+// LostAll reports that the queue was found damaged and begun anew.
+func (c *Core) LostAll(now Micros) {
+	var saved []uint64
+	for _, b := range c.blocks[:len(c.blocks)-len(c.unsaved)] {
+		saved = append(saved, b.seq)
+	}
+	c.Lost(now, saved...)
+	c.deletes = nil
+	c.stateDirty, c.commitAt = true, 0
+}
+
+// FileLost counts a queue that was found unreadable at the start. How many events
+// it held nobody knows: it counts as one.
+func (c *Core) FileLost(now Micros) {
+	c.count(Damaged, 1)
+	c.countsChanged(now)
+}

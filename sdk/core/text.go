@@ -1,0 +1,193 @@
+package core
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
+
+// maxDepth bounds the nesting of properties. It also ends a map that contains
+// itself, which would otherwise exhaust the host's stack.
+const maxDepth = 32
+
+// validLen is the length of s once every invalid byte is replaced by U+FFFD.
+func validLen(s string) int {
+	if utf8.ValidString(s) {
+		return len(s)
+	}
+	n := 0
+	for _, r := range s {
+		n += utf8.RuneLen(r)
+	}
+	return n
+}
+
+func appendValid(dst []byte, s string) []byte { return append(dst, s...) }
+
+func appendMended(dst []byte, s string) []byte {
+	for _, r := range s {
+		dst = utf8.AppendRune(dst, r)
+	}
+	return dst
+}
+
+// appendObject writes m as a JSON object with sorted keys, so that equal
+// properties have equal bytes. It knows every built-in scalar, maps and lists of
+// any; other goes to marshal, which may be nil.
+func appendObject(dst []byte, m map[string]any, depth int, marshal Marshal) ([]byte, error) {
+	if depth > maxDepth {
+		return dst, invalid("", "is nested more than 32 levels deep, or contains itself")
+	}
+	var room [16]string
+	keys := room[:0]
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	dst = append(dst, '{')
+	for i, k := range keys {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendString(dst, k), ':')
+		var err error
+		if dst, err = appendValue(dst, m[k], depth, marshal); err != nil {
+			return dst, within(k, err)
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+func appendValue(dst []byte, v any, depth int, marshal Marshal) ([]byte, error) {
+	switch v := v.(type) {
+	case nil:
+		return append(dst, "null"...), nil
+	case string:
+		return appendString(dst, v), nil
+	case bool:
+		return strconv.AppendBool(dst, v), nil
+	case int:
+		return strconv.AppendInt(dst, int64(v), 10), nil
+	case int64:
+		return strconv.AppendInt(dst, v, 10), nil
+	case float64:
+		return appendFloat(dst, v, 64)
+	case float32:
+		return appendFloat(dst, float64(v), 32)
+	case int8:
+		return strconv.AppendInt(dst, int64(v), 10), nil
+	case int16:
+		return strconv.AppendInt(dst, int64(v), 10), nil
+	case int32:
+		return strconv.AppendInt(dst, int64(v), 10), nil
+	case uint:
+		return strconv.AppendUint(dst, uint64(v), 10), nil
+	case uint8:
+		return strconv.AppendUint(dst, uint64(v), 10), nil
+	case uint16:
+		return strconv.AppendUint(dst, uint64(v), 10), nil
+	case uint32:
+		return strconv.AppendUint(dst, uint64(v), 10), nil
+	case uint64:
+		return strconv.AppendUint(dst, v, 10), nil
+	case map[string]any:
+		return appendObject(dst, v, depth+1, marshal)
+	case []any:
+		return appendList(dst, v, depth+1, marshal)
+	case []string:
+		dst = append(dst, '[')
+		for i, s := range v {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendString(dst, s)
+		}
+		return append(dst, ']'), nil
+	}
+	if marshal == nil {
+		return dst, invalid("", "is of a type that has no JSON form; use text, numbers, booleans, maps and lists")
+	}
+	return marshal(dst, v)
+}
+
+func appendList(dst []byte, list []any, depth int, marshal Marshal) ([]byte, error) {
+	if depth > maxDepth {
+		return dst, invalid("", "is nested more than 32 levels deep, or contains itself")
+	}
+	dst = append(dst, '[')
+	for i, v := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		var err error
+		if dst, err = appendValue(dst, v, depth, marshal); err != nil {
+			return dst, within(strconv.Itoa(i), err)
+		}
+	}
+	return append(dst, ']'), nil
+}
+
+// appendFloat writes the shortest text that reads back as v, in the form that
+// JavaScript prints, so that every SDK sends the same bytes.
+func appendFloat(dst []byte, v float64, bits int) ([]byte, error) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return dst, invalid("", "is not a finite number (NaN and infinities have no JSON form)")
+	}
+	if v == 0 {
+		return append(dst, '0'), nil
+	}
+	format := byte('f')
+	if abs := math.Abs(v); abs < 1e-6 || abs >= 1e21 {
+		format = 'e'
+	}
+	dst = strconv.AppendFloat(dst, v, format, -1, bits)
+	if n := len(dst); format == 'e' && n >= 4 && dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' {
+		dst[n-2] = dst[n-1] // e-07 is written e-7
+		dst = dst[:n-1]
+	}
+	return dst, nil
+}
+
+const hex = "0123456789abcdef"
+
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		b := s[i]
+		if b < utf8.RuneSelf {
+			if b >= ' ' && b != '"' && b != '\\' {
+				i++
+				continue
+			}
+			dst = append(dst, s[from:i]...)
+			switch b {
+			case '"', '\\':
+				dst = append(dst, '\\', b)
+			case '\n':
+				dst = append(dst, '\\', 'n')
+			case '\r':
+				dst = append(dst, '\\', 'r')
+			case '\t':
+				dst = append(dst, '\\', 't')
+			case '\b':
+				dst = append(dst, '\\', 'b')
+			case '\f':
+				dst = append(dst, '\\', 'f')
+			default:
+				dst = append(dst, '\\', 'u', '0', '0', hex[b>>4], hex[b&15])
+			}
+			i++
+			from = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 {
+			dst = utf8.AppendRune(append(dst, s[from:i]...), utf8.RuneError)
+			from = i + 1
+		}
+		i += size
+	}
+	return append(append(dst, s[from:]...), '"')
+}

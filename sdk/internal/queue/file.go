@@ -1,0 +1,300 @@
+package queue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/causality-project/causality/sdk/core"
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+const (
+	lockWait     = time.Second // for a process that is just ending
+	closeWait    = 5 * time.Second
+	compactAbove = 1 << 20
+	keyLength    = 8 + 8 + 4 + 4 + 4
+)
+
+var (
+	blocksBucket = []byte("blocks")
+	metaBucket   = []byte("meta")
+	stateKey     = []byte("state")
+	formatKey    = []byte("format")
+	format       = []byte("1")
+	checksums    = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// File is a queue in a bbolt file, which one process at a time can open. A commit
+// is synced to the disk when it returns. It is not safe for concurrent use.
+//
+// A block's key carries its description and checksum (sequence, time, events,
+// bytes, CRC-32C, big-endian), so that opening reads no event.
+//
+// bbolt panics on some damaged files, and a truncated one faults; each call turns
+// both into ErrDamaged.
+type File struct {
+	path string
+	db   *bolt.DB
+}
+
+// Open opens or creates the file at path, and its folder. A damaged file is moved
+// aside and a fresh one begun; a file of a newer format is refused.
+func Open(path string) (*File, Contents, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, Contents{}, fmt.Errorf("open queue: %w", err)
+	}
+	f := &File{path: path}
+	contents, err := f.load()
+	if errors.Is(err, ErrDamaged) {
+		var aside string
+		if aside, err = f.Reset(); err != nil {
+			return nil, Contents{}, err
+		}
+		return f, Contents{SetAside: aside}, nil
+	}
+	if err != nil {
+		return nil, Contents{}, errors.Join(err, f.Close())
+	}
+	return f, contents, nil
+}
+
+func (f *File) load() (Contents, error) {
+	if err := f.open(); err != nil {
+		return Contents{}, err
+	}
+	contents, err := f.contents()
+	if err != nil || len(contents.Blocks) > 0 {
+		return contents, err
+	}
+	if info, err := os.Stat(f.path); err != nil || info.Size() <= compactAbove {
+		return contents, err
+	}
+	return contents, f.shrink(contents.State)
+}
+
+func (f *File) open() error {
+	return guard("open", func() error {
+		var file *os.File
+		db, err := bolt.Open(f.path, 0o600, &bolt.Options{
+			Timeout:      lockWait,
+			FreelistType: bolt.FreelistMapType,
+			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+				var err error
+				file, err = os.OpenFile(name, flag, mode)
+				return file, err
+			},
+		})
+		switch {
+		case errors.Is(err, bolterrors.ErrTimeout):
+			return ErrLocked
+		case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
+			errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrInvalidMapping):
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		case err != nil:
+			return err
+		}
+		f.db = db
+		// The lock may have been waited for on a file that its owner has meanwhile
+		// replaced; what is written there would be lost.
+		mine, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		if named, err := os.Stat(f.path); err != nil || !os.SameFile(mine, named) {
+			return ErrLocked
+		}
+		return db.Update(func(tx *bolt.Tx) error {
+			meta, err := tx.CreateBucketIfNotExists(metaBucket)
+			if err != nil {
+				return err
+			}
+			if found := meta.Get(formatKey); found != nil && !bytes.Equal(found, format) {
+				return fmt.Errorf("its format %q is of a newer version; use that version, or another file", found)
+			}
+			if _, err := tx.CreateBucketIfNotExists(blocksBucket); err != nil {
+				return err
+			}
+			return meta.Put(formatKey, format)
+		})
+	})
+}
+
+func (f *File) contents() (Contents, error) {
+	var out Contents
+	err := f.view("load", func(tx *bolt.Tx) error {
+		out.State = bytes.Clone(tx.Bucket(metaBucket).Get(stateKey))
+		c := tx.Bucket(blocksBucket).Cursor()
+		last := uint64(0)
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			info, ok := parseKey(k)
+			if !ok || info.Seq <= last || info.Bytes != len(v) {
+				return ErrDamaged // an order that ends, even if pages form a circle
+			}
+			last = info.Seq
+			out.Blocks = append(out.Blocks, info)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// shrink replaces an empty file, which bbolt would never make smaller.
+func (f *File) shrink(state []byte) error {
+	if err := f.Close(); err != nil {
+		return err
+	}
+	small := &File{path: f.path + ".new"}
+	if err := os.Remove(small.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("shrink queue: %w", err)
+	}
+	if err := small.open(); err != nil {
+		return errors.Join(err, small.Close())
+	}
+	if err := errors.Join(small.Commit(core.Change{State: state}), small.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(small.path, f.path); err != nil {
+		return fmt.Errorf("shrink queue: %w", err)
+	}
+	return f.open()
+}
+
+// Commit makes the change as a whole, on disk, or returns an error and changes
+// nothing. A full disk is such an error.
+func (f *File) Commit(change core.Change) error {
+	return guard("commit", func() error {
+		return f.db.Update(func(tx *bolt.Tx) error {
+			blocks := tx.Bucket(blocksBucket)
+			blocks.FillPercent = 0.95 // keys only grow
+			for _, r := range change.Delete {
+				if err := deleteRange(blocks, r); err != nil {
+					return err
+				}
+			}
+			for _, b := range change.Append {
+				if err := blocks.Put(key(b), b.Data); err != nil {
+					return err
+				}
+			}
+			return tx.Bucket(metaBucket).Put(stateKey, change.State)
+		})
+	})
+}
+
+func deleteRange(blocks *bolt.Bucket, r core.Range) error {
+	var doomed [][]byte // a cursor may skip keys that follow a deleted one
+	c := blocks.Cursor()
+	for k, _ := c.Seek(binary.BigEndian.AppendUint64(nil, r.First)); k != nil; k, _ = c.Next() {
+		if info, ok := parseKey(k); !ok || info.Seq > r.Last {
+			break
+		}
+		doomed = append(doomed, k)
+	}
+	for _, k := range doomed {
+		if err := blocks.Delete(bytes.Clone(k)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Read gives the frames of the blocks from first to last, in order, and names
+// those that the disk has changed.
+func (f *File) Read(first, last uint64) (data [][]byte, lost []uint64, err error) {
+	err = f.view("read", func(tx *bolt.Tx) error {
+		c := tx.Bucket(blocksBucket).Cursor()
+		for k, v := c.Seek(binary.BigEndian.AppendUint64(nil, first)); k != nil; k, v = c.Next() {
+			info, ok := parseKey(k)
+			if !ok {
+				return ErrDamaged
+			}
+			if info.Seq > last {
+				break
+			}
+			if len(v) != info.Bytes || crc32.Checksum(v, checksums) != binary.BigEndian.Uint32(k[24:]) {
+				lost = append(lost, info.Seq)
+				continue
+			}
+			data = append(data, bytes.Clone(v))
+		}
+		return nil
+	})
+	return data, lost, err
+}
+
+// Reset moves the file aside, to a name that it returns, and begins a fresh one.
+// A file that was set aside before is replaced, so that damage cannot fill a disk.
+func (f *File) Reset() (setAside string, err error) {
+	closing := f.Close()
+	setAside = f.path + ".damaged"
+	if err := os.Rename(f.path, setAside); err != nil {
+		return "", errors.Join(fmt.Errorf("set the damaged queue aside: %w", err), closing)
+	}
+	if err := f.open(); err != nil {
+		return "", errors.Join(err, f.Close())
+	}
+	return setAside, nil
+}
+
+// Close releases the file. It may be called again.
+func (f *File) Close() error {
+	db := f.db
+	if db == nil {
+		return nil
+	}
+	f.db = nil
+	done := make(chan error, 1)
+	go func() { done <- guard("close", db.Close) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(closeWait): // a panic inside bbolt has left its locks held
+		return fmt.Errorf("close queue: still busy after %s", closeWait)
+	}
+}
+
+func (f *File) view(operation string, read func(*bolt.Tx) error) error {
+	return guard(operation, func() error { return f.db.View(read) })
+}
+
+func guard(operation string, do func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%s queue: %w: %v", operation, ErrDamaged, cause)
+		}
+	}()
+	if err := do(); err != nil {
+		return fmt.Errorf("%s queue: %w", operation, err)
+	}
+	return nil
+}
+
+func key(b core.Block) []byte {
+	k := make([]byte, 0, keyLength)
+	k = binary.BigEndian.AppendUint64(k, b.Seq)
+	k = binary.BigEndian.AppendUint64(k, uint64(b.At))
+	k = binary.BigEndian.AppendUint32(k, uint32(b.Events))
+	k = binary.BigEndian.AppendUint32(k, uint32(len(b.Data)))
+	return binary.BigEndian.AppendUint32(k, crc32.Checksum(b.Data, checksums))
+}
+
+func parseKey(k []byte) (core.BlockInfo, bool) {
+	if len(k) != keyLength {
+		return core.BlockInfo{}, false
+	}
+	return core.BlockInfo{
+		Seq:    binary.BigEndian.Uint64(k),
+		At:     core.Micros(binary.BigEndian.Uint64(k[8:])),
+		Events: int(binary.BigEndian.Uint32(k[16:])),
+		Bytes:  int(binary.BigEndian.Uint32(k[20:])),
+	}, true
+}
