@@ -1,0 +1,253 @@
+package parquetv1
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"github.com/causality-project/causality/backend/internal/platform/event"
+)
+
+// File is an object opened for reading. It reads pages as they are asked for.
+type File struct {
+	file *parquet.File
+}
+
+// Open reads the footer and refuses a file of another layout.
+func Open(r io.ReaderAt, size int64) (*File, error) {
+	file, err := parquet.OpenFile(r, size,
+		parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(64<<10))
+	if err != nil {
+		return nil, fmt.Errorf("read footer: %w", err)
+	}
+	leaves := file.Schema().Columns()
+	if len(leaves) != columnCount {
+		return nil, fmt.Errorf("read footer: %d columns where schema version %d has %d", len(leaves), Version, columnCount)
+	}
+	for i, leaf := range leaves {
+		if len(leaf) != 1 || leaf[0] != Columns[i].Name {
+			return nil, fmt.Errorf("read footer: column %d is %q where schema version %d has %q", i, leaf, Version, Columns[i].Name)
+		}
+	}
+	return &File{file: file}, nil
+}
+
+// Rows is the number of rows that the footer states.
+func (f *File) Rows() int64 { return f.file.NumRows() }
+
+// Metadata looks up a metadata entry.
+func (f *File) Metadata(key string) (string, bool) { return f.file.Lookup(key) }
+
+// ReadIDs reads the event ids alone, in file order.
+func (f *File) ReadIDs(yield func(ids []event.ID) error) error {
+	values := make([]parquet.Value, 4096)
+	ids := make([]event.ID, 0, len(values))
+	for _, group := range f.file.RowGroups() {
+		err := readColumn(group.ColumnChunks()[ColEventID], values, func(values []parquet.Value) error {
+			ids = ids[:0]
+			for i := range values {
+				ids = append(ids, event.ID(values[i].ByteArray()))
+			}
+			return yield(ids)
+		})
+		if err != nil {
+			return fmt.Errorf("read column event_id: %w", err)
+		}
+	}
+	return nil
+}
+
+func readColumn(chunk parquet.ColumnChunk, values []parquet.Value, yield func([]parquet.Value) error) (err error) {
+	pages := chunk.Pages()
+	defer func() { err = errors.Join(err, pages.Close()) }()
+	for {
+		page, err := pages.ReadPage()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		reader := page.Values()
+		for {
+			n, err := reader.ReadValues(values)
+			if n > 0 {
+				if err := yield(values[:n]); err != nil {
+					parquet.Release(page)
+					return err
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				parquet.Release(page)
+				return err
+			}
+		}
+		parquet.Release(page)
+	}
+}
+
+// Reader streams whole rows in file order.
+type Reader struct {
+	groups []parquet.RowGroup
+	rows   parquet.Rows
+	buffer []parquet.Row
+	next   int
+	have   int
+}
+
+// Read starts a stream over all rows. The caller closes it.
+func (f *File) Read() *Reader {
+	return &Reader{groups: f.file.RowGroups(), buffer: make([]parquet.Row, 64)}
+}
+
+// Next returns the next row, or io.EOF. The row is valid until the next call.
+func (r *Reader) Next() (parquet.Row, error) {
+	for r.next == r.have {
+		if r.rows == nil {
+			if len(r.groups) == 0 {
+				return nil, io.EOF
+			}
+			r.rows, r.groups = r.groups[0].Rows(), r.groups[1:]
+		}
+		n, err := r.rows.ReadRows(r.buffer)
+		r.next, r.have = 0, n
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("read rows: %w", err)
+		}
+		if err != nil || n == 0 { // the group's end; n rows may have come with it
+			closeErr := r.rows.Close()
+			r.rows = nil
+			if closeErr != nil {
+				return nil, fmt.Errorf("read rows: %w", closeErr)
+			}
+		}
+	}
+	row := r.buffer[r.next]
+	r.next++
+	return row, nil
+}
+
+// Close ends the stream; it may be called again.
+func (r *Reader) Close() error {
+	r.groups, r.next, r.have = nil, 0, 0
+	if r.rows == nil {
+		return nil
+	}
+	rows := r.rows
+	r.rows = nil
+	return rows.Close()
+}
+
+// The accessors below read single fields of a stored row.
+
+func UserKey(row parquet.Row) int64 {
+	if row[ColUserKey].IsNull() {
+		return 0
+	}
+	return row[ColUserKey].Int64()
+}
+
+func TS(row parquet.Row) int64         { return row[ColTS].Int64() } // µs since 1970
+func Seq(row parquet.Row) int64        { return row[ColSeq].Int64() }
+func ReceivedAt(row parquet.Row) int64 { return row[ColReceivedAt].Int64() }
+func ID(row parquet.Row) event.ID      { return event.ID(row[ColEventID].ByteArray()) }
+func UserID(row parquet.Row) string    { return text(row[ColUserID]) }
+func AnonymousID(row parquet.Row) string {
+	return text(row[ColAnonymousID])
+}
+
+// SetUserKey changes the person of a row in memory.
+func SetUserKey(row parquet.Row, k int64) { row[ColUserKey] = key(k, ColUserKey) }
+
+// CompareStored orders stored rows as Compare does.
+func CompareStored(a, b parquet.Row) int {
+	if ka, kb := UserKey(a), UserKey(b); ka != kb {
+		if ka < kb {
+			return -1
+		}
+		return 1
+	}
+	if ta, tb := TS(a), TS(b); ta != tb {
+		if ta < tb {
+			return -1
+		}
+		return 1
+	}
+	return bytes.Compare(a[ColEventID].ByteArray(), b[ColEventID].ByteArray())
+}
+
+// Decode turns a stored row back into the event that it was.
+func Decode(row parquet.Row) event.Event {
+	e := event.Event{
+		ID:         ID(row),
+		Name:       text(row[ColEvent]),
+		TS:         timeOf(TS(row)),
+		ReceivedAt: timeOf(ReceivedAt(row)),
+	}
+	switch text(row[ColType]) {
+	case "TRACK":
+		e.Type = event.Track
+	case "IDENTIFY":
+		e.Type = event.Identify
+	case "GROUP":
+		e.Type = event.Group
+	case "ALIAS":
+		e.Type = event.Alias
+	}
+	if !row[ColOriginalTS].IsNull() {
+		e.OriginalTS = timeOf(row[ColOriginalTS].Int64())
+	}
+	for column := range columnCount {
+		switch column {
+		case ColAppID, ColSeq, ColEventID, ColEvent, ColType, ColUserKey, ColSessionKey, ColTS, ColOriginalTS,
+			ColReceivedAt, ColRevenue, ColCurrency:
+		default:
+			*textOf(&e, column) = text(row[column])
+		}
+	}
+	return e
+}
+
+func text(v parquet.Value) string {
+	if v.IsNull() {
+		return ""
+	}
+	return string(v.ByteArray())
+}
+
+// Merger writes stored rows into a new object, harder compressed than Write does:
+// what it writes is read for years.
+type Merger struct {
+	writer *parquet.Writer
+	one    [1]parquet.Row
+}
+
+// NewMerger starts an object of rows that come already sorted.
+func NewMerger(out io.Writer) *Merger {
+	return &Merger{writer: parquet.NewWriter(out, options(zstd.SpeedDefault)...)}
+}
+
+// Write copies a row into the object.
+func (m *Merger) Write(row parquet.Row) error {
+	m.one[0] = row
+	if _, err := m.writer.WriteRows(m.one[:]); err != nil {
+		return fmt.Errorf("write parquet: %w", err)
+	}
+	return nil
+}
+
+// Close adds the metadata and the footer.
+func (m *Merger) Close(metadata map[string]string) error {
+	setMetadata(m.writer, metadata)
+	if err := m.writer.Close(); err != nil {
+		return fmt.Errorf("write parquet: %w", err)
+	}
+	return nil
+}
