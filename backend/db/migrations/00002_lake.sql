@@ -134,20 +134,16 @@ CREATE TABLE catalog_properties (
   FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
 );
 
--- +goose StatementBegin
-DO $$
-DECLARE tab text;
-BEGIN
-  FOREACH tab IN ARRAY ARRAY['lake_apps', 'lake_objects', 'lake_garbage', 'person_links', 'rejected_events',
-                             'catalog_events', 'catalog_event_days', 'catalog_properties'] LOOP
-    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', tab);
-    EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', tab);
-    EXECUTE format('CREATE POLICY tenant ON %I USING (workspace_id = current_workspace())', tab);
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO causality_app', tab);
-  END LOOP;
-END
-$$;
--- +goose StatementEnd
+CALL protect_tenant_table('lake_apps');
+CALL protect_tenant_table('lake_objects');
+CALL protect_tenant_table('lake_garbage');
+CALL protect_tenant_table('person_links');
+CALL protect_tenant_table('rejected_events');
+CALL protect_tenant_table('catalog_events');
+CALL protect_tenant_table('catalog_event_days');
+CALL protect_tenant_table('catalog_properties');
+GRANT SELECT, INSERT, UPDATE, DELETE ON lake_apps, lake_objects, lake_garbage, person_links,
+  rejected_events, catalog_events, catalog_event_days, catalog_properties TO causality_app;
 GRANT SELECT, INSERT, UPDATE ON lake_offsets TO causality_app;
 
 -- +goose Down
