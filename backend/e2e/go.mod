@@ -1,0 +1,12 @@
+module github.com/causality-project/causality/backend/e2e
+
+go 1.26.0
+
+require github.com/causality-project/causality/sdk v0.0.0
+
+require (
+	go.etcd.io/bbolt v1.5.0 // indirect
+	golang.org/x/sys v0.45.0 // indirect
+)
+
+replace github.com/causality-project/causality/sdk => ../../sdk
