@@ -205,10 +205,7 @@ func Decode(row parquet.Row) event.Event {
 		e.OriginalTS = timeOf(row[ColOriginalTS].Int64())
 	}
 	for column := range columnCount {
-		switch column {
-		case ColAppID, ColSeq, ColEventID, ColEvent, ColType, ColUserKey, ColSessionKey, ColTS, ColOriginalTS,
-			ColReceivedAt, ColRevenue, ColCurrency:
-		default:
+		if isText(column) {
 			*textOf(&e, column) = text(row[column])
 		}
 	}
