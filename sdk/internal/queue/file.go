@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/causality-project/causality/sdk/core"
@@ -95,11 +97,10 @@ func (f *File) open() error {
 		switch {
 		case errors.Is(err, bolterrors.ErrTimeout):
 			return ErrLocked
-		case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
-			errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrInvalidMapping):
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		case err != nil && fromSystem(err):
+			return err // no permission, no space, no such device: the file may be fine
 		case err != nil:
-			return err
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		f.db = db
 		// The lock may have been waited for on a file that its owner has meanwhile
@@ -125,6 +126,13 @@ func (f *File) open() error {
 			return meta.Put(formatKey, format)
 		})
 	})
+}
+
+func fromSystem(err error) bool {
+	var path *fs.PathError
+	var call *os.SyscallError
+	var number syscall.Errno
+	return errors.As(err, &path) || errors.As(err, &call) || errors.As(err, &number)
 }
 
 func (f *File) contents() (Contents, error) {
