@@ -246,7 +246,7 @@ func (c *Core) Add(now Micros, e Encoded) (wake bool, err error) {
 	case c.optedOut:
 		c.count(OptedOut, 1)
 		return false, nil
-	case c.unsavedBytes+len(c.open)+len(e.bytes) > c.cfg.BufferBytes:
+	case c.unsavedBytes+len(c.open)+len(e.bytes)+frameRoom > c.cfg.BufferBytes:
 		c.count(QueueFull, 1)
 		c.countsChanged(now)
 		return false, ErrQueueFull

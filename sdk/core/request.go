@@ -3,7 +3,10 @@ package core
 // A queued event is a frame: field 1 of IngestRequest, so that a body is frames
 // one after another, followed by what differs from attempt to attempt.
 
-const frameTag = 1<<3 | wireBytes
+const (
+	frameTag  = 1<<3 | wireBytes
+	frameRoom = 4 // bytes at most that a frame adds to its event
+)
 
 // AppendBody appends a request's body: from the blocks' frames, leaving out the
 // first skip, the given number of events, and then the trailer. It answers false
