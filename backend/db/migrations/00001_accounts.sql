@@ -182,7 +182,8 @@ $$;
 
 CREATE FUNCTION create_session(hash bytea, who uuid, until timestamptz, agent text) RETURNS void
   LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-  AS $$ INSERT INTO sessions (token_hash, user_id, expires_at, user_agent) VALUES (hash, who, until, left(agent, 400)) $$;
+  AS $$ DELETE FROM sessions WHERE expires_at < now() - interval '30 days';
+        INSERT INTO sessions (token_hash, user_id, expires_at, user_agent) VALUES (hash, who, until, left(agent, 400)) $$;
 
 CREATE FUNCTION revoke_session(hash bytea) RETURNS void
   LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
@@ -190,7 +191,8 @@ CREATE FUNCTION revoke_session(hash bytea) RETURNS void
 
 CREATE FUNCTION create_sign_in_link(hash bytea, who uuid, until timestamptz) RETURNS void
   LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-  AS $$ INSERT INTO sign_in_links (token_hash, user_id, expires_at) VALUES (hash, who, until) $$;
+  AS $$ DELETE FROM sign_in_links WHERE expires_at < now() - interval '30 days';
+        INSERT INTO sign_in_links (token_hash, user_id, expires_at) VALUES (hash, who, until) $$;
 
 -- Uses a link up: only one caller ever gets its user. The state tells why not.
 -- +goose StatementBegin

@@ -9,8 +9,9 @@ CREATE TABLE lake_apps (
   workspace_id uuid NOT NULL,
   app_id       uuid NOT NULL,
   version      bigint NOT NULL DEFAULT 0,
-  link_number  bigint NOT NULL DEFAULT 0,
-  accepted     bigint NOT NULL DEFAULT 0,
+  commits      bigint NOT NULL DEFAULT 0, -- number of the last object that the sink wrote
+  link_number  bigint NOT NULL DEFAULT 0, -- of the last change of a person link
+  stored       bigint NOT NULL DEFAULT 0, -- accepted events that landed, repeats too
   duplicates   bigint NOT NULL DEFAULT 0,
   rejected     bigint NOT NULL DEFAULT 0,
   dropped      bigint NOT NULL DEFAULT 0, -- by senders, as they report
@@ -25,7 +26,7 @@ CREATE TABLE lake_objects (
   app_id         uuid NOT NULL,
   key            text NOT NULL UNIQUE, -- in the object store
   kind           text NOT NULL CHECK (kind IN ('events', 'by_event', 'event_days', 'user_days')),
-  level          smallint NOT NULL, -- 0 as ingested, 1 compacted
+  level          smallint NOT NULL, -- 0 as ingested; merging objects of a level makes one of the next
   schema_version smallint NOT NULL,
   rows           bigint NOT NULL,
   bytes          bigint NOT NULL,
@@ -34,11 +35,12 @@ CREATE TABLE lake_objects (
   min_received_at timestamptz NOT NULL,
   max_received_at timestamptz NOT NULL,
   link_number    bigint NOT NULL, -- folded through this person link
-  stream         text NOT NULL DEFAULT '', -- level 0: lane, incarnation and run of sequences
+  sources        bigint[] NOT NULL, -- commits whose rows it holds: first and last of each range, in turn
+  lane           text NOT NULL DEFAULT '', -- level 0: lane, incarnation and run of sequences
   incarnation    text NOT NULL DEFAULT '',
   first_seq      bigint NOT NULL DEFAULT 0,
   last_seq       bigint NOT NULL DEFAULT 0,
-  created_at     timestamptz NOT NULL DEFAULT now(),
+  created_at     timestamptz NOT NULL,
   FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
 );
 CREATE INDEX ON lake_objects (workspace_id, app_id, kind, max_ts);
@@ -52,7 +54,9 @@ CREATE TABLE lake_garbage (
 
 -- Anonymous → user and user → user, first come by event time; undone, never
 -- deleted. number orders the changes of an app: a reader re-keys the rows of
--- objects that are folded through an earlier number.
+-- objects that are folded through an earlier number. An alias that does not
+-- count is kept undone from the start, because an earlier one may arrive that
+-- lets it count.
 CREATE TABLE person_links (
   workspace_id uuid NOT NULL,
   app_id       uuid NOT NULL,
@@ -66,20 +70,24 @@ CREATE TABLE person_links (
   event_id     uuid NOT NULL,
   replaces     bigint, -- number of the link that this one corrects
   undone_at    timestamptz,
+  undone_number bigint, -- of the change that undid it
+  undone_why   text CHECK (undone_why IN ('earlier', 'cycle')), -- an earlier link counts; it would close a circle
   created_at   timestamptz NOT NULL DEFAULT now(),
+  CHECK ((undone_at IS NULL) = (undone_number IS NULL)),
   PRIMARY KEY (workspace_id, app_id, number),
   FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
 );
 CREATE UNIQUE INDEX person_links_current ON person_links (workspace_id, app_id, kind, from_id) WHERE undone_at IS NULL;
+CREATE INDEX person_links_from_key ON person_links (workspace_id, app_id, from_key) WHERE undone_at IS NULL;
+CREATE INDEX person_links_undone ON person_links (workspace_id, app_id, undone_number) WHERE undone_at IS NOT NULL;
 
 -- How far each lane of the stream has landed, over all workspaces: no tenant's
 -- data, and no tenant table. A sink moves it from where it stood or fails.
 CREATE TABLE lake_offsets (
-  stream      text NOT NULL,
-  incarnation text NOT NULL,
+  lane        text PRIMARY KEY,
+  incarnation text NOT NULL, -- of the created stream: a new one starts at sequence 1
   last_seq    bigint NOT NULL,
-  committed_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (stream)
+  committed_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- What people may want to see of refused events: the newest 10,000 an app.
@@ -107,6 +115,7 @@ CREATE TABLE catalog_events (
   count        bigint NOT NULL,
   first_seen   timestamptz NOT NULL,
   last_seen    timestamptz NOT NULL,
+  names_cut    bigint NOT NULL DEFAULT 0, -- properties seen beyond the names that are kept
   PRIMARY KEY (workspace_id, app_id, name),
   FOREIGN KEY (workspace_id, app_id) REFERENCES apps (workspace_id, app_id)
 );
@@ -126,7 +135,7 @@ CREATE TABLE catalog_properties (
   app_id       uuid NOT NULL,
   event        text NOT NULL,
   name         text NOT NULL,
-  types        text[] NOT NULL,
+  types        smallint NOT NULL, -- bits: 1 text, 2 number, 4 boolean, 8 list, 16 object
   count        bigint NOT NULL,
   samples      text[] NOT NULL,
   last_seen    timestamptz NOT NULL,
