@@ -11,7 +11,6 @@
 package core
 
 import (
-	"bytes"
 	"errors"
 	"slices"
 )
@@ -413,8 +412,9 @@ func (c *Core) sendAt(now Micros) Micros {
 	if c.flushTo >= c.blocks[0].seq {
 		return max(now, c.floor)
 	}
-	due := now
-	if oldest := c.blocks[0].at; c.batch.events == 0 && c.queuedEvents < c.cfg.FlushAt && oldest <= now {
+	due := now // a batch to repeat, a full one, what a split has left, or a clock set back
+	oldest := c.blocks[0].at
+	if c.batch.events == 0 && c.queuedEvents < c.cfg.FlushAt && c.limit == MaxEvents && oldest <= now {
 		due = oldest + c.cfg.FlushEvery
 	}
 	return max(due, c.next, c.floor)
@@ -431,7 +431,7 @@ func (c *Core) seal() {
 	if c.openEvents == 0 {
 		return
 	}
-	data := bytes.Clone(c.open)
+	data := slices.Clone(c.open)
 	c.unsaved = append(c.unsaved, Block{c.nextSeq, c.openAt, c.openEvents, data})
 	c.unsavedBytes += len(data)
 	c.blocks = append(c.blocks, block{c.nextSeq, c.openAt, c.openEvents, len(data)})

@@ -34,7 +34,7 @@ func (g *ids) next(dst *[36]byte, now Micros) {
 		if i >= 16 {
 			word = low
 		}
-		dst[at] = hex[word>>(60-4*(i%16))&15]
+		dst[at] = hexDigits[word>>(60-4*(i%16))&15]
 		at++
 	}
 }

@@ -149,7 +149,7 @@ func appendFloat(dst []byte, v float64, bits int) ([]byte, error) {
 	return dst, nil
 }
 
-const hex = "0123456789abcdef"
+const hexDigits = "0123456789abcdef"
 
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
@@ -176,7 +176,7 @@ func appendString(dst []byte, s string) []byte {
 			case '\f':
 				dst = append(dst, '\\', 'f')
 			default:
-				dst = append(dst, '\\', 'u', '0', '0', hex[b>>4], hex[b&15])
+				dst = append(dst, '\\', 'u', '0', '0', hexDigits[b>>4], hexDigits[b&15])
 			}
 			i++
 			from = i
