@@ -180,19 +180,23 @@ END
 $$;
 -- +goose StatementEnd
 
+-- +goose StatementBegin
 CREATE FUNCTION create_session(hash bytea, who uuid, until timestamptz, agent text) RETURNS void
   LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
   AS $$ DELETE FROM sessions WHERE expires_at < now() - interval '30 days';
         INSERT INTO sessions (token_hash, user_id, expires_at, user_agent) VALUES (hash, who, until, left(agent, 400)) $$;
+-- +goose StatementEnd
 
 CREATE FUNCTION revoke_session(hash bytea) RETURNS void
   LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
   AS $$ UPDATE sessions SET revoked_at = now() WHERE token_hash = hash AND revoked_at IS NULL $$;
 
+-- +goose StatementBegin
 CREATE FUNCTION create_sign_in_link(hash bytea, who uuid, until timestamptz) RETURNS void
   LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
   AS $$ DELETE FROM sign_in_links WHERE expires_at < now() - interval '30 days';
         INSERT INTO sign_in_links (token_hash, user_id, expires_at) VALUES (hash, who, until) $$;
+-- +goose StatementEnd
 
 -- Uses a link up: only one caller ever gets its user. The state tells why not.
 -- +goose StatementBegin
