@@ -209,7 +209,7 @@ function NavigationLink({
 }
 
 const rowClass =
-  "flex h-8 w-full items-center gap-2.5 rounded-md px-2 text-13 font-medium text-muted hover:bg-hover hover:text-text aria-[current=page]:bg-hover aria-[current=page]:text-text";
+  "flex h-8 items-center gap-2.5 rounded-md px-2 text-13 font-medium text-muted hover:bg-hover hover:text-text aria-[current=page]:bg-hover aria-[current=page]:text-text";
 
 function Sidebar({
   place,
@@ -255,7 +255,7 @@ function Sidebar({
         <button
           type="button"
           onClick={onSearch}
-          className={cx(rowClass, "mt-1", collapsed && "justify-center px-0")}
+          className={cx(rowClass, "mt-1 w-full", collapsed && "justify-center px-0")}
         >
           <Search size={16} strokeWidth={1.5} className="shrink-0" aria-hidden />
           <span className={collapsed ? "sr-only" : "flex-1 text-left"}>Search</span>

@@ -171,6 +171,8 @@ export default function ChartCanvas(props: Props) {
   const latest = useRef(props);
   latest.current = props;
   const { resolved } = useTheme();
+  const theme = useRef(resolved);
+  theme.current = resolved;
   const { drawn, handle } = props;
 
   useEffect(() => {
@@ -201,8 +203,8 @@ export default function ChartCanvas(props: Props) {
     };
     if (handle) {
       handle.current = {
-        png: () =>
-          c.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: tokenHex("--color-surface", "png") }),
+        canvas: () =>
+          c.renderToCanvas({ pixelRatio: 2, backgroundColor: tokenHex("--color-surface", theme.current) }),
       };
     }
     const observer = new ResizeObserver(() => c.resize());

@@ -23,7 +23,7 @@ export type ChartSeries = {
   other?: boolean;
 };
 
-export type ChartHandle = { png: () => string | undefined };
+export type ChartHandle = { canvas: () => HTMLCanvasElement };
 
 type Props = {
   kind: ChartKind;

@@ -147,18 +147,17 @@ function readSpec(v: unknown): TrendSpec {
 
 function bareSpec(spec: TrendSpec): Record<string, unknown> {
   return {
-    ...(spec.series.length > 0
-      ? {
-          series: spec.series.map((s) => ({
-            id: s.id,
-            ...(s.event ? { event: s.event } : {}),
-            ...(s.measure === "uniqueUsers" ? {} : { measure: s.measure }),
-            ...(s.where ? { where: s.where } : {}),
-            ...(s.name ? { name: s.name } : {}),
-            ...(s.off ? { off: true } : {}),
-          })),
-        }
-      : {}),
+    // Kept when empty: an address without a question opens on the top event.
+    ...{
+      series: spec.series.map((s) => ({
+        id: s.id,
+        ...(s.event ? { event: s.event } : {}),
+        ...(s.measure === "uniqueUsers" ? {} : { measure: s.measure }),
+        ...(s.where ? { where: s.where } : {}),
+        ...(s.name ? { name: s.name } : {}),
+        ...(s.off ? { off: true } : {}),
+      })),
+    },
     ...(spec.formulas.length > 0 ? { formulas: spec.formulas } : {}),
     ...(spec.where ? { where: spec.where } : {}),
     ...(spec.breakdowns.length > 0 ? { breakdowns: spec.breakdowns } : {}),

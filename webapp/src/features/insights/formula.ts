@@ -1,0 +1,81 @@
+// Formulas over series: letters, numbers, + - * / and brackets, such as
+// (A+B)/C*100. Checked here so that the mistake is shown under its character;
+// the server computes.
+
+export type FormulaProblem = { at: number; says: string };
+
+/** What is wrong, or undefined. `letters` can be named; `off` are switched off. */
+export function checkFormula(
+  text: string,
+  letters: ReadonlySet<string>,
+  off: ReadonlySet<string> = new Set(),
+): FormulaProblem | undefined {
+  let at = 0;
+  let problem: FormulaProblem | undefined;
+  let named = 0;
+  const fail = (says: string, where = at) => {
+    problem ??= { at: where, says };
+  };
+  const skip = () => {
+    while (text[at] === " ") at++;
+  };
+
+  function value(depth: number): void {
+    skip();
+    const c = text[at];
+    const number = /^(\d+(\.\d*)?|\.\d+)/.exec(text.slice(at))?.[0];
+    const word = /^[A-Za-z]\w*/.exec(text.slice(at))?.[0];
+    if (depth > 50) {
+      fail("Too many brackets inside each other.");
+    } else if (c === undefined) {
+      fail("Something is missing at the end: a letter or a number.");
+    } else if (c === "-") {
+      at++;
+      value(depth + 1);
+    } else if (c === "(") {
+      const open = at++;
+      sum(depth + 1);
+      skip();
+      if (text[at] === ")") at++;
+      else fail("This bracket is never closed.", open);
+    } else if (number) {
+      at += number.length;
+    } else if (word) {
+      const name = word.toUpperCase();
+      if (off.has(name)) fail(`${name} is switched off; switch it on or leave it out.`);
+      else if (!letters.has(name)) {
+        fail(`There is no series ${word}; use ${[...letters].join(", ") || "a series' letter"}.`);
+      }
+      named++;
+      at += word.length;
+    } else {
+      fail(`“${c}” cannot stand here; use a letter, a number or a bracket.`);
+    }
+  }
+  function product(depth: number): void {
+    value(depth);
+    skip();
+    while (!problem && (text[at] === "*" || text[at] === "/")) {
+      at++;
+      value(depth);
+      skip();
+    }
+  }
+  function sum(depth: number): void {
+    product(depth);
+    skip();
+    while (!problem && (text[at] === "+" || text[at] === "-")) {
+      at++;
+      product(depth);
+      skip();
+    }
+  }
+
+  if (text.trim() === "") return { at: 0, says: "Write a formula over the letters, such as A/B*100." };
+  if (text.length > 200) return { at: 200, says: "A formula has at most 200 characters." };
+  sum(0);
+  if (problem) return problem;
+  if (at < text.length) return { at, says: `“${text[at]}” cannot stand here; an operator is missing.` };
+  if (named === 0) return { at: 0, says: "Name at least one series by its letter." };
+  return undefined;
+}

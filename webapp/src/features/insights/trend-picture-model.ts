@@ -1,0 +1,153 @@
+// From an answer to what is drawn, tabled and exported: one list of series with
+// names, colours and values, so that chart, table and files show the same numbers.
+import type { ChartSeries } from "../../components/chart";
+import { date, offsetName, shortDate, time } from "../../components/format";
+import { chartColor, otherColor, stablePlaces } from "../../components/palette";
+import type { Grain } from "../../components/range";
+import type { QueryTrendResponse, SeriesAnswer } from "../../gen/causality/insights/v1/insights_pb";
+import { eventLabel, seriesLabel, type TrendSpec } from "./trend-spec";
+
+export type PictureSeries = ChartSeries & { total: number | null; previousTotal?: number | null };
+
+export type Picture = {
+  series: PictureSeries[];
+  /** Dashed series of the period before. */
+  previous: ChartSeries[];
+  starts: string[];
+  categories: string[];
+  titles: string[];
+  complete: boolean[];
+};
+
+const keyOf = (a: SeriesAnswer) =>
+  a.group.length > 0 ? `${a.id}:${a.group.join(" / ")}${a.other ? " (rest)" : ""}` : a.id;
+const valuesOf = (a: SeriesAnswer) => a.points.map((p) => p.value ?? null);
+
+function names(spec: TrendSpec): Map<string, string> {
+  const on = spec.series.filter((s) => !s.off);
+  const events = new Set(on.map((s) => s.event));
+  const short = spec.breakdowns.length > 0 && events.size === on.length;
+  const out = new Map(on.map((s) => [s.id, s.name || (short ? eventLabel(s.event) : seriesLabel(s))]));
+  for (const f of spec.formulas) out.set(f.id ?? "", f.expr ?? "");
+  return out;
+}
+
+/** The name under the axis and the full one. */
+export function periodNames(start: string, grain: Grain, zone: string): { short: string; full: string } {
+  const at = new Date(start);
+  const offset = offsetName(zone, at);
+  switch (grain) {
+    case "hour":
+      return {
+        short: `${shortDate(at, zone)} ${time(at, zone, false)}`,
+        full: `${date(at, zone)}, ${time(at, zone, false)}, ${offset}`,
+      };
+    case "day":
+      return { short: shortDate(at, zone), full: `${date(at, zone)}, ${offset}` };
+    case "week":
+      return { short: shortDate(at, zone), full: `Week of ${date(at, zone)}, ${offset}` };
+    case "month": {
+      const month = new Intl.DateTimeFormat("en-US", { timeZone: zone, month: "short" }).format(at);
+      const year = new Intl.DateTimeFormat("en-US", { timeZone: zone, year: "numeric" }).format(at);
+      return { short: `${month} ${year}`, full: `${month} ${year}, ${offset}` };
+    }
+  }
+}
+
+const hours: Record<Grain, number> = { hour: 1, day: 24, week: 168, month: 0 };
+
+/** How far an unfinished period is: "14 of 24 h"; a cut one says so. */
+export function progressText(start: string, grain: Grain, last: boolean, now = Date.now()): string {
+  if (!last) return "cut by the range";
+  const elapsed = (now - new Date(start).getTime()) / 3_600_000;
+  switch (grain) {
+    case "hour":
+      return `${Math.max(0, Math.floor(elapsed * 60))} of 60 min`;
+    case "day":
+      return elapsed >= 0 && elapsed < 25 ? `${Math.floor(elapsed)} of ${hours.day} h` : "in progress";
+    case "week":
+      return elapsed >= 0 && elapsed < 169 ? `${Math.floor(elapsed / 24) + 1} of 7 days` : "in progress";
+    case "month":
+      return `day ${Math.floor(elapsed / 24) + 1}, in progress`;
+  }
+}
+
+export function picture(answer: QueryTrendResponse, spec: TrendSpec, grain: Grain, zone: string): Picture {
+  const called = names(spec);
+  // A series keeps its colour whatever is switched off or reordered around it.
+  const place = (id: string) =>
+    /^[A-Z]$/.test(id)
+      ? id.charCodeAt(0) - 65
+      : 5 +
+        Math.max(
+          0,
+          spec.formulas.findIndex((f) => f.id === id),
+        );
+  const broken = answer.series.some((s) => s.group.length > 0);
+  const many = new Set(answer.series.map((s) => s.id)).size > 1;
+  const groups = stablePlaces(
+    answer.series
+      .filter((s) => s.group.length > 0 && !s.other)
+      .map((s) => (many ? `${s.id} ` : "") + s.group.join(" / ")),
+  );
+  const before = new Map((answer.previous?.series ?? []).map((s) => [keyOf(s), s]));
+  const previous: ChartSeries[] = [];
+  const series = answer.series.map((s): PictureSeries => {
+    const key = keyOf(s);
+    const group = s.other ? "Other" : s.group.join(" / ");
+    const base = called.get(s.id) ?? s.id;
+    const name = s.group.length > 0 ? `${base} · ${group}` : base;
+    const color = s.other
+      ? otherColor
+      : broken && s.group.length > 0
+        ? chartColor(groups.get((many ? `${s.id} ` : "") + s.group.join(" / ")) ?? 0)
+        : chartColor(place(s.id));
+    const old = before.get(key);
+    if (old)
+      previous.push({
+        key: `${key}|previous`,
+        name: `${name}, previous period`,
+        color,
+        values: valuesOf(old),
+        compares: key,
+      });
+    return {
+      key,
+      name,
+      color,
+      values: valuesOf(s),
+      other: s.other,
+      total: s.total ?? null,
+      ...(answer.previous ? { previousTotal: old?.total ?? null } : {}),
+    };
+  });
+  const points = answer.series[0]?.points ?? [];
+  const named = points.map((p) => periodNames(p.start, grain, zone));
+  return {
+    series,
+    previous,
+    starts: points.map((p) => p.start),
+    categories: named.map((n) => n.short),
+    titles: named.map((n) => n.full),
+    complete: points.map((p) => p.complete),
+  };
+}
+
+/** True when nothing at all was counted. */
+export function isBlank(p: Picture): boolean {
+  return p.series.every((s) => !s.total && s.values.every((v) => !v));
+}
+
+/** Periods down, series across, totals last: as the table shows them, exact. */
+export function pictureRows(p: Picture): (string | number | null)[][] {
+  const columns = [...p.series, ...p.previous.map((s) => ({ ...s, total: totalBefore(p, s) }))];
+  return [
+    ["period", ...columns.map((s) => s.name)],
+    ...p.starts.map((start, i) => [start, ...columns.map((s) => s.values[i] ?? null)]),
+    ["total", ...columns.map((s) => s.total)],
+  ];
+}
+
+function totalBefore(p: Picture, s: ChartSeries): number | null {
+  return p.series.find((x) => x.key === s.compares)?.previousTotal ?? null;
+}
