@@ -218,8 +218,6 @@ func TestAKeyThatWasTriedBeforeItWasMadeWorksOnceItIs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	other := move(t, postgrestest.New(t))
-	_ = other
 	fresh := move(t, h.server)
 	eventually(t, "the key is unknown", func() bool {
 		_, err := fresh.keys.Find(t.Context(), text)
@@ -348,6 +346,7 @@ func BenchmarkFind(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if _, err := h.keys.Find(ctx, text); err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -91,8 +92,9 @@ func run(t testing.TB, cfg postgres.Config) *postgres.Server {
 }
 
 type cluster struct {
-	admin *pgx.ConnConfig
-	mu    sync.Mutex // CREATE DATABASE wants its template to itself
+	admin    *pgx.ConnConfig
+	lifeline io.Closer  // kept, or the garbage collector would close it
+	mu       sync.Mutex // CREATE DATABASE wants its template to itself
 }
 
 func (c *cluster) exec(t testing.TB, sql string) {
@@ -132,10 +134,11 @@ func startShared() (*cluster, error) {
 	server.Pool().Close() // the template must have no connections
 	admin := server.OwnerConfig()
 	admin.Database = "postgres"
-	if err := removeAfterUs(dir, server.Status(ctx).PID); err != nil {
+	lifeline, err := removeAfterUs(dir, server.Status(ctx).PID)
+	if err != nil {
 		return nil, errors.Join(err, server.Close(ctx), os.RemoveAll(dir))
 	}
-	return &cluster{admin: admin}, nil
+	return &cluster{admin: admin, lifeline: lifeline}, nil
 }
 
 // tempDir is short, for sockets, and can be entered by the server's user.
@@ -150,13 +153,13 @@ func tempDir() (string, error) {
 // removeAfterUs leaves a shell behind that waits for our end, which it sees by
 // its input closing, ends the server and removes the directory. A test process
 // has no last moment of its own: it may be killed.
-func removeAfterUs(dir string, pid int) error {
+func removeAfterUs(dir string, pid int) (lifeline io.Closer, err error) {
 	const script = `read -r _; kill -QUIT "$1" 2>/dev/null; while kill -0 "$1" 2>/dev/null; do sleep 0.05; done; rm -rf -- "$2"`
 	cmd := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(pid), dir)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if _, err := cmd.StdinPipe(); err != nil { // never closed by us
-		return err
+	if lifeline, err = cmd.StdinPipe(); err != nil {
+		return nil, err
 	}
-	return cmd.Start()
+	return lifeline, cmd.Start()
 }
