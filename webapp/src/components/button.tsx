@@ -6,7 +6,7 @@ import { cx } from "./class-names";
 import { Tooltip } from "./tooltip";
 
 type Look = "primary" | "secondary" | "ghost" | "danger";
-type Size = "sm" | "md";
+type Size = "sm" | "md" | "icon";
 
 const looks: Record<Look, string> = {
   primary: "bg-accent text-on-accent hover:brightness-108 active:brightness-95",
@@ -18,9 +18,9 @@ const looks: Record<Look, string> = {
 /** The look of a button, for links that act as one. */
 export function buttonClass(look: Look = "secondary", size: Size = "sm", extra?: string): string {
   return cx(
-    "touch-target inline-flex shrink-0 select-none items-center justify-center gap-1.5 whitespace-nowrap rounded-md font-medium text-13 transition-[background-color,filter,color]",
+    "touch-target inline-flex shrink-0 [&>svg]:shrink-0 select-none items-center justify-center gap-1.5 whitespace-nowrap rounded-md font-medium text-13 transition-[background-color,filter,color]",
     "disabled:pointer-events-none disabled:opacity-50 aria-disabled:cursor-not-allowed aria-disabled:opacity-50",
-    size === "sm" ? "h-7 px-2.5" : "h-8 px-3",
+    size === "icon" ? "size-7" : size === "sm" ? "h-7 px-2.5" : "h-8 px-3",
     looks[look],
     extra,
   );
@@ -67,7 +67,7 @@ export function IconButton({ label, keys, look = "ghost", side, className, ...re
         type="button"
         {...rest}
         aria-label={label}
-        className={cx(buttonClass(look, "sm"), "w-7 px-0", className)}
+        className={buttonClass(look, "icon", className)}
       />
     </Tooltip>
   );

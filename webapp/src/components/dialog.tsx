@@ -20,7 +20,7 @@ type Props = {
 
 function Close() {
   return (
-    <Radix.Close aria-label="Close" className={buttonClass("ghost", "sm", "-mr-1.5 w-7 px-0")}>
+    <Radix.Close aria-label="Close" className={buttonClass("ghost", "icon", "-mr-1.5")}>
       <X size={16} strokeWidth={1.5} />
     </Radix.Close>
   );
