@@ -109,8 +109,10 @@ func New(opts Options) (*Client, error) {
 		FlushEvery: micros(opts.FlushEvery),
 		MaxAge:     micros(opts.MaxAge),
 		QueueBytes: opts.QueueBytes,
-		Library:    core.Library{Name: libraryName, Version: Version},
-		Random:     rand.NewChaCha8(seed).Uint64,
+		// Some tenths of a second at the highest rate, for a disk that stalls.
+		BufferBytes: 16 << 20,
+		Library:     core.Library{Name: libraryName, Version: Version},
+		Random:      rand.NewChaCha8(seed).Uint64,
 	}, contents.State, contents.Blocks)
 	if err != nil {
 		return nil, errors.Join(err, c.queue.Close())
@@ -138,7 +140,7 @@ func (c *Client) openQueue() queue.Contents {
 	c.queue = file
 	if contents.SetAside != "" {
 		c.health.damage = fmt.Errorf("%w; it was moved to %s", queue.ErrDamaged, contents.SetAside)
-		c.opts.Logger.Error("causality: the queue file was damaged; its events are lost and a new one was begun",
+		c.log(slog.LevelError, "causality: the queue file was damaged; its events are lost and a new one was begun",
 			"file", c.opts.QueueFile, "moved_to", contents.SetAside)
 	}
 	return contents
@@ -146,9 +148,11 @@ func (c *Client) openQueue() queue.Contents {
 
 // useMemory gives up on the queue file until the next start.
 func (c *Client) useMemory(cause error) {
+	c.mu.Lock()
 	c.health.inMemory = true
 	c.health.queue = cause
-	c.opts.Logger.Error("causality: the queue file cannot be used; events wait in memory and end with the process",
+	c.mu.Unlock()
+	c.log(slog.LevelError, "causality: the queue file cannot be used; events wait in memory and end with the process",
 		"file", c.opts.QueueFile, "err", cause)
 }
 
@@ -427,7 +431,7 @@ func (c *Client) step(ctx context.Context, attempts *attempts) {
 		case command.Rejected != nil:
 			c.rejected(command.Rejected)
 		default:
-			c.opts.Logger.Warn("causality: events dropped", "reason", command.Dropped.Reason, "events", command.Dropped.Events)
+			c.log(slog.LevelWarn, "causality: events dropped", "reason", command.Dropped.Reason, "events", command.Dropped.Events)
 		}
 	}
 }
@@ -439,34 +443,38 @@ func (c *Client) commit(change core.Change) {
 		c.replaceQueue(err)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.core.Committed(now(), err == nil)
+	failing := c.health.queue != nil
 	switch {
 	case damaged:
 		c.core.LostAll(now())
-	case err != nil && c.health.queue == nil:
-		c.opts.Logger.Error("causality: the queue file takes no events; they wait in memory, and the newest are refused when that is full",
-			"file", c.opts.QueueFile, "err", err)
+	case !c.health.inMemory:
 		c.health.queue = err
-	case err == nil && c.health.queue != nil && !c.health.inMemory:
-		c.opts.Logger.Info("causality: the queue file takes events again", "file", c.opts.QueueFile)
-		c.health.queue = nil
+	}
+	c.mu.Unlock()
+	switch {
+	case damaged:
+	case err != nil && !failing:
+		c.log(slog.LevelError, "causality: the queue file takes no events; they wait in memory, and the newest are refused when that is full",
+			"file", c.opts.QueueFile, "err", err)
+	case err == nil && failing && !c.health.inMemory:
+		c.log(slog.LevelInfo, "causality: the queue file takes events again", "file", c.opts.QueueFile)
 	}
 }
 
 // replaceQueue begins a fresh file in place of a damaged one.
 func (c *Client) replaceQueue(cause error) {
 	setAside, err := c.queue.Reset()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if err != nil {
-		_ = c.queue.Close() // it is past use, and its failure was told
+		_ = c.queue.Close() // it is past use, and its failure is told
 		c.queue = &queue.Memory{}
 		c.useMemory(errors.Join(cause, err))
 		return
 	}
+	c.mu.Lock()
 	c.health.damage = fmt.Errorf("%w; it was moved to %s", cause, setAside)
-	c.opts.Logger.Error("causality: the queue file was found damaged; a new one was begun",
+	c.mu.Unlock()
+	c.log(slog.LevelError, "causality: the queue file was found damaged; a new one was begun",
 		"file", c.opts.QueueFile, "moved_to", setAside, "err", cause)
 }
 
@@ -513,36 +521,43 @@ func (c *Client) body(r *core.Request) ([]byte, bool) {
 
 func (c *Client) answered(r reply) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.core.Answered(now(), r.attempt, r.response) {
-		return
-	}
+	current := c.core.Answered(now(), r.attempt, r.response)
 	before := c.health.attempt
-	c.health.attempt = r.err
-	if r.err != nil && (before == nil || before.Error() != r.err.Error()) {
-		stats := c.core.Stats()
-		c.opts.Logger.Warn("causality: events were not delivered and stay queued",
-			"err", r.err, "queued", stats.Queued, "paused", stats.Paused)
+	if current {
+		c.health.attempt = r.err
 	}
-	if r.err == nil && before != nil {
-		c.opts.Logger.Info("causality: events are delivered again")
+	stats := c.core.Stats()
+	c.mu.Unlock()
+	switch {
+	case !current:
+	case r.err != nil && (before == nil || before.Error() != r.err.Error()):
+		c.log(slog.LevelWarn, "causality: events were not delivered and stay queued",
+			"err", r.err, "queued", stats.Queued, "paused", stats.Paused)
+	case r.err == nil && before != nil:
+		c.log(slog.LevelInfo, "causality: events are delivered again")
 	}
 }
 
 func (c *Client) rejected(list []core.Rejection) {
-	c.opts.Logger.Warn("causality: the server rejected events",
+	c.log(slog.LevelWarn, "causality: the server rejected events",
 		"events", len(list), "code", list[0].Code, "field", list[0].Field, "message", list[0].Message)
 	if c.opts.OnReject == nil {
 		return
 	}
 	defer func() {
 		if cause := recover(); cause != nil {
-			c.opts.Logger.Error("causality: OnReject panicked", "panic", slog.AnyValue(cause))
+			c.log(slog.LevelError, "causality: OnReject panicked", "panic", cause)
 		}
 	}()
 	for _, r := range list {
 		c.opts.OnReject(Rejection{ID: r.ID, Code: string(r.Code), Field: r.Field, Message: r.Message})
 	}
+}
+
+// log is called without the lock, since a host's handler may record events.
+func (c *Client) log(level slog.Level, message string, args ...any) {
+	defer func() { _ = recover() }() // a handler's panic has nowhere to be told
+	c.opts.Logger.Log(context.Background(), level, message, args...)
 }
 
 // release ends the flushes whose outcome is known.

@@ -1,13 +1,17 @@
 package causality
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -454,6 +458,98 @@ func TestAQueueFileInUseFallsBackToMemoryAndSaysSo(t *testing.T) {
 	}
 	if len(s.seen()) != 1 {
 		t.Error("the event was not delivered")
+	}
+}
+
+func TestADamagedQueueFileIsSetAsideAndCounted(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "queue")
+	if err := os.WriteFile(file, bytes.Repeat([]byte("not a queue"), 10_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &server{}
+	var c *Client
+	handler := slog.NewTextHandler(trackingWriter{&c}, nil)
+	c = start(t, s, func(o *Options) { o.QueueFile, o.Logger = file, slog.New(handler) })
+	if stats := c.Stats(); stats.InMemory || stats.QueueError == nil || stats.Dropped["damaged"] != 1 {
+		t.Errorf("stats are %+v, want the damage counted and a fresh file in use", stats)
+	}
+	if _, err := os.Stat(file + ".damaged"); err != nil {
+		t.Error(err)
+	}
+	track(t, c, "after")
+	if err := c.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if seen := s.seen(); len(seen) != 1 || seen[0].dropped["damaged"] != 1 {
+		t.Errorf("the server saw %+v, want the event and the count", seen)
+	}
+}
+
+// trackingWriter is a host that records its log as events, and then panics.
+type trackingWriter struct{ c **Client }
+
+func (w trackingWriter) Write(b []byte) (int, error) {
+	if *w.c != nil {
+		_ = (*w.c).Track(context.Background(), Event{Name: "log", UserID: "u1"})
+	}
+	panic("a host's mistake")
+}
+
+func TestALoggerMayRecordEventsAndPanic(t *testing.T) {
+	t.Parallel()
+	var c *Client
+	down := &server{status: func(int) (int, http.Header) { return 503, nil }}
+	handler := slog.NewTextHandler(trackingWriter{&c}, nil)
+	c = start(t, down, func(o *Options) { o.Logger = slog.New(handler) })
+	track(t, c, "first")
+	if err := c.Flush(t.Context()); !errors.Is(err, ErrUndelivered) {
+		t.Fatalf("Flush = %v, want ErrUndelivered", err)
+	}
+	if n := c.Stats().Queued; n != 2 {
+		t.Errorf("%d events are queued, want the first and the log's", n)
+	}
+	if err := c.Close(t.Context()); !errors.Is(err, ErrUndelivered) {
+		t.Errorf("Close = %v, want ErrUndelivered", err)
+	}
+}
+
+func TestManyCallersKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	s := &server{}
+	c := start(t, s, func(o *Options) { o.QueueFile = filepath.Join(t.TempDir(), "queue") })
+	var callers sync.WaitGroup
+	for caller := range 8 {
+		callers.Go(func() {
+			for n := range 500 {
+				if err := c.Track(t.Context(), Event{Name: fmt.Sprintf("%d %04d", caller, n), UserID: "u1"}); err != nil {
+					t.Error(err)
+				}
+				if n%100 == 0 {
+					if err := c.Flush(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if err := c.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last := map[byte]string{}
+	total := 0
+	for _, r := range s.seen() {
+		for _, name := range r.names {
+			if name <= last[name[0]] {
+				t.Fatalf("%s follows %s", name, last[name[0]])
+			}
+			last[name[0]] = name
+			total++
+		}
+	}
+	if total != 4000 {
+		t.Errorf("the server saw %d events, want 4000", total)
 	}
 }
 

@@ -18,8 +18,8 @@ type Options struct {
 	WriteKey string // required; names the app, wk_…
 
 	// QueueFile keeps unsent events across restarts and crashes; its folder is
-	// created. One client at a time can have it open. Default: events wait in
-	// memory and end with the process.
+	// created. One client at a time can have it open; New waits up to a second for
+	// another to let go. Default: events wait in memory and end with the process.
 	QueueFile string
 
 	FlushAt    int           // events waiting that start a request, 1-2,000; default 100
@@ -34,8 +34,11 @@ type Options struct {
 	// Redirects are never followed.
 	Transport http.RoundTripper
 
-	Logger   *slog.Logger    // delivery problems and drops; default discards
-	OnReject func(Rejection) // called for each event that the server did not take, one at a time
+	Logger *slog.Logger // delivery problems and drops; default discards
+
+	// OnReject is called for each event that the server did not take, one at a time.
+	// It holds delivery up, and must not call Flush or Close, which wait for it.
+	OnReject func(Rejection)
 }
 
 // complete fills in defaults and names every field that is wrong.

@@ -23,18 +23,17 @@ func (g *ids) next(dst *[36]byte, now Micros) {
 	}
 	high := uint64(g.millis)<<16 | 7<<12 | g.count
 	low := g.random()&(1<<62-1) | 1<<63
-	at := 0
-	for i := range 32 {
-		switch i {
-		case 8, 12, 16, 20:
-			dst[at] = '-'
-			at++
-		}
-		word := high
-		if i >= 16 {
-			word = low
-		}
-		dst[at] = hexDigits[word>>(60-4*(i%16))&15]
-		at++
+	for i := range 8 {
+		shift := 56 - 8*i
+		putHex(dst, idPlaces[i], byte(high>>shift))
+		putHex(dst, idPlaces[8+i], byte(low>>shift))
 	}
+	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
+}
+
+// idPlaces is where the digits of an id's 16 bytes begin.
+var idPlaces = [16]int{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
+
+func putHex(dst *[36]byte, at int, b byte) {
+	dst[at], dst[at+1] = hexDigits[b>>4], hexDigits[b&15]
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strconv"
@@ -39,24 +40,43 @@ func appendObject(dst []byte, m map[string]any, depth int, marshal Marshal) ([]b
 	if depth > maxDepth {
 		return dst, invalid("", "is nested more than 32 levels deep, or contains itself")
 	}
-	var room [16]string
-	keys := room[:0]
-	for k := range m {
-		keys = append(keys, k)
+	var room [12]property
+	list := room[:0]
+	for k, v := range m {
+		list = append(list, property{k, v})
 	}
-	slices.Sort(keys)
+	if len(list) <= len(room) {
+		sortFew(list)
+	} else {
+		slices.SortFunc(list, func(a, b property) int { return cmp.Compare(a.key, b.key) })
+	}
 	dst = append(dst, '{')
-	for i, k := range keys {
+	for i := range list {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, k), ':')
+		dst = append(appendString(dst, list[i].key), ':')
 		var err error
-		if dst, err = appendValue(dst, m[k], depth, marshal); err != nil {
-			return dst, within(k, err)
+		if dst, err = appendValue(dst, list[i].value, depth, marshal); err != nil {
+			return dst, within(list[i].key, err)
 		}
 	}
 	return append(dst, '}'), nil
+}
+
+type property struct {
+	key   string
+	value any
+}
+
+// sortFew is an insertion sort, which needs no calls for the few properties of
+// most events.
+func sortFew(list []property) {
+	for i := 1; i < len(list); i++ {
+		for j := i; j > 0 && list[j].key < list[j-1].key; j-- {
+			list[j], list[j-1] = list[j-1], list[j]
+		}
+	}
 }
 
 func appendValue(dst []byte, v any, depth int, marshal Marshal) ([]byte, error) {
@@ -149,12 +169,27 @@ func appendFloat(dst []byte, v float64, bits int) ([]byte, error) {
 	return dst, nil
 }
 
+// plain tells whether eight bytes are ASCII that needs no escape, all at once: a
+// byte below its bound borrows into its highest bit.
+func plain(s string) bool {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	_ = s[7]
+	v := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	quote, slash := v^('"'*low), v^('\\'*low)
+	return (v|(v-' '*low)|(quote-low)|(slash-low))&high == 0
+}
+
 const hexDigits = "0123456789abcdef"
 
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	from := 0
 	for i := 0; i < len(s); {
+		if i+8 <= len(s) && plain(s[i:i+8]) {
+			i += 8
+			continue
+		}
 		b := s[i]
 		if b < utf8.RuneSelf {
 			if b >= ' ' && b != '"' && b != '\\' {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -149,6 +150,25 @@ func TestTypesOfPropertiesAreAllKnown(t *testing.T) {
 		got, err := appendValue(nil, v, 1, nil)
 		if n, bad := strconv.Atoi(string(got)); err != nil || bad != nil || n != 1 {
 			t.Errorf("%s is written %s (%v)", reflect.TypeOf(v), got, err)
+		}
+	}
+}
+
+func BenchmarkEncodeAndAdd(b *testing.B) {
+	c := newCore(b, Config{})
+	now := Micros(1_790_000_000) * Second
+	e := &Event{
+		Name: "order paid", UserID: "user-4711", SessionID: "s-1",
+		Properties: map[string]any{"total": 12.5, "plan": "pro", "items": 3, "coupon": strings.Repeat("c", 100)},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Track(now, e); err != nil {
+			b.Fatal(err)
+		}
+		if len(c.unsaved) > 0 {
+			c.Poll(now)
+			c.Committed(now, true)
 		}
 	}
 }
