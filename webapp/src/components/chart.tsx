@@ -43,6 +43,7 @@ type Props = {
   stacked?: boolean;
   format?: (value: number | null) => string;
   axisFormat?: (value: number) => string;
+  /** Default 320; with a className the class decides. */
   height?: number | string;
   onPick?: (index: number, key: string | undefined) => void;
   handle?: { current: ChartHandle | null };
@@ -50,7 +51,7 @@ type Props = {
 };
 
 export function Chart(props: Props) {
-  const { label, categories, titles, complete, series, hidden, format = exact, height = 320 } = props;
+  const { label, categories, titles, complete, series, hidden, format = exact } = props;
   const [hover, setHover] = useState<{ index: number; x: number; y: number; value: number | undefined }>();
   const [pinned, setPinned] = useState(false);
   const [all, setAll] = useState(false);
@@ -113,7 +114,7 @@ export function Chart(props: Props) {
       aria-describedby={hint}
       tabIndex={0}
       className={cx("relative rounded-md", props.className)}
-      style={{ height }}
+      style={props.className ? undefined : { height: props.height ?? 320 }}
       onKeyDown={(e) => {
         if (e.key === "ArrowRight") walk(1);
         else if (e.key === "ArrowLeft") walk(-1);

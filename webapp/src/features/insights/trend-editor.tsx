@@ -223,14 +223,14 @@ export function TrendEditor({ spec, onChange, adding, onAdding }: Props) {
           />
           <div className="flex items-center gap-2">
             <Switch
-              label="Rolling average over"
+              label={<span className="whitespace-nowrap">Rolling average over</span>}
               checked={spec.rolling > 1}
               onChange={(on) => set({ rolling: on ? 7 : 0 })}
             />
             <Typed
               label="Periods of the rolling average"
               kind="number"
-              className="w-12 text-right"
+              className="m-0 h-7 w-12 shrink-0 text-right"
               value={spec.rolling || 7}
               onChange={(v) => {
                 const n = Math.round(Number(v));

@@ -360,7 +360,15 @@ export function TrendPage() {
             <ErrorState error={query.error} title="The query failed" onRetry={run} />
           ) : drawn && answered ? (
             <div className={cx("flex flex-col transition-opacity", dim && "opacity-60")}>
-              <Notes meta={answered.answer.meta} spec={answered.question.spec} zone={zone} onRetry={run} />
+              <Notes
+                meta={answered.answer.meta}
+                spec={answered.question.spec}
+                zone={zone}
+                onRetry={run}
+                onMore={() =>
+                  commit({ ...question, spec: { ...question.spec, top: question.spec.top < 25 ? 25 : 250 } })
+                }
+              />
               {isBlank(drawn) ? (
                 <NothingMatched question={question} onChange={commit} />
               ) : (
@@ -462,11 +470,14 @@ function Notes({
   spec,
   zone,
   onRetry,
+  onMore,
 }: {
   meta: Meta | undefined;
   spec: TrendSpec;
   zone: string;
   onRetry: () => void;
+  /** Shows more values of the breakdown. */
+  onMore: () => void;
 }) {
   const { params } = useApp();
   const [online, setOnline] = useState(navigator.onLine);
@@ -481,7 +492,7 @@ function Notes({
   }, []);
   if (!meta) return null;
   const behind = meta.freshTo ? (Date.now() - new Date(meta.freshTo).getTime()) / 1000 : 0;
-  const notes = [
+  const warnings = [
     !online && <span key="offline">Offline. This is the answer from {time(meta.freshTo, zone, false)}.</span>,
     meta.partial && (
       <span key="partial">
@@ -503,20 +514,31 @@ function Notes({
         </Link>
       </span>
     ),
+  ].filter(Boolean);
+  const cuts = [
     spec.breakdowns.length > 0 && meta.groupsTotal > spec.top && (
       <span key="cut">
-        Top {spec.top} of {exact(meta.groupsTotal)} values; the rest is Other.
+        Top {spec.top} of {exact(meta.groupsTotal)} values; the rest is Other.{" "}
+        {spec.top < 250 ? (
+          <button type="button" className="font-medium text-accent-text hover:underline" onClick={onMore}>
+            Show {Math.min(250, spec.top < 25 ? 25 : 250)}
+          </button>
+        ) : null}
       </span>
     ),
     meta.skipped > 0 && (
-      <span key="skipped">{count(meta.skipped, "value")} that are no numbers were skipped.</span>
+      <span key="skipped">
+        {count(meta.skipped, "value that is no number was", "values that are no numbers were")} skipped.
+      </span>
     ),
   ].filter(Boolean);
-  return notes.length > 0 ? (
-    <div className="flex flex-wrap gap-x-4 gap-y-1 border-line border-b bg-warn-soft px-4 py-1.5 text-12 text-warn">
-      {notes}
-    </div>
-  ) : null;
+  const bar = "flex flex-wrap gap-x-4 gap-y-1 border-line border-b px-4 py-1.5 text-12";
+  return (
+    <>
+      {warnings.length > 0 ? <div className={cx(bar, "bg-warn-soft text-warn")}>{warnings}</div> : null}
+      {cuts.length > 0 ? <div className={cx(bar, "text-muted")}>{cuts}</div> : null}
+    </>
+  );
 }
 
 function PictureView({
@@ -610,7 +632,6 @@ function PictureView({
         stacked={stacked}
         format={format}
         handle={handle}
-        height="100%"
         className="h-60 min-w-0 flex-1 md:h-95 md:flex-none lg:flex-1"
       />
     </div>
