@@ -445,11 +445,14 @@ func (c *Client) commit(change core.Change) {
 	c.mu.Lock()
 	c.core.Committed(now(), err == nil)
 	failing := c.health.queue != nil
+	recovered := failing && err == nil && !c.health.inMemory && c.core.Saved(math.MaxUint64)
 	switch {
 	case damaged:
 		c.core.LostAll(now())
-	case !c.health.inMemory:
+	case err != nil:
 		c.health.queue = err
+	case recovered:
+		c.health.queue = nil
 	}
 	c.mu.Unlock()
 	switch {
@@ -457,7 +460,7 @@ func (c *Client) commit(change core.Change) {
 	case err != nil && !failing:
 		c.log(slog.LevelError, "causality: the queue file takes no events; they wait in memory, and the newest are refused when that is full",
 			"file", c.opts.QueueFile, "err", err)
-	case err == nil && failing && !c.health.inMemory:
+	case recovered:
 		c.log(slog.LevelInfo, "causality: the queue file takes events again", "file", c.opts.QueueFile)
 	}
 }

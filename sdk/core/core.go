@@ -147,6 +147,7 @@ type Core struct {
 	stateDirty   bool
 	countsSince  Micros // 0 when the saved counts are right
 	commitAt     Micros // not before
+	commitFailed bool
 	committing   struct{ appends, bytes, deletes int }
 
 	// Delivery.
@@ -514,7 +515,7 @@ func (c *Core) settle(events int) {
 		c.forget(0)
 	}
 	c.batch = batch{}
-	c.stateDirty = true
+	c.stateDirty, c.commitAt = true, 0 // what is deleted may be the room that was missing
 }
 
 // clear drops what was queued when OptOut was called.
@@ -562,13 +563,19 @@ func (c *Core) notify(reason Reason, n int) {
 }
 
 func (c *Core) commit() Command {
+	appends := c.unsaved
+	if c.commitFailed && len(c.deletes) > 0 {
+		appends = nil // a full disk has room for these once the deletes are made
+	}
 	change := &Change{
-		Append: slices.Clip(c.unsaved),
+		Append: slices.Clip(appends),
 		Delete: slices.Clip(c.deletes),
 		State:  c.encodeState(),
 	}
-	c.committing.appends = len(c.unsaved)
-	c.committing.bytes = c.unsavedBytes
+	c.committing.appends, c.committing.bytes = 0, 0
+	if len(appends) > 0 {
+		c.committing.appends, c.committing.bytes = len(appends), c.unsavedBytes
+	}
 	c.committing.deletes = len(c.deletes)
 	c.stateDirty, c.countsSince = false, 0
 	return Command{Commit: change}
@@ -579,6 +586,7 @@ func (c *Core) commit() Command {
 func (c *Core) Committed(now Micros, ok bool) {
 	done := c.committing
 	c.committing.appends, c.committing.bytes, c.committing.deletes = 0, 0, 0
+	c.commitFailed = !ok
 	if !ok {
 		c.stateDirty = true
 		c.commitAt = now + commitRetry

@@ -1,0 +1,139 @@
+package core
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// settleCommands does what the core asks, as a driver with a good disk, and gives
+// the last request.
+func settleCommands(c *Core, now Micros) (sent *Request) {
+	for {
+		command, more := c.Poll(now)
+		if !more {
+			return sent
+		}
+		if command.Commit != nil {
+			c.Committed(now, true)
+		}
+		if command.Send != nil {
+			sent = command.Send
+		}
+	}
+}
+
+func TestTheOldestMakeRoomForTheNewest(t *testing.T) {
+	t.Parallel()
+	c := newCore(t, Config{QueueBytes: 2 << 20})
+	now := Micros(1_790_000_000) * Second
+	added := 0
+	for range 1000 {
+		now += 200 * Millisecond
+		if _, err := c.Track(now, &Event{Name: "large", Properties: map[string]any{"s": strings.Repeat("s", 10_000)}}); err != nil {
+			t.Fatal(err)
+		}
+		added++
+		if r := settleCommands(c, now+100*Millisecond); r != nil {
+			c.Answered(now, r.Attempt, Response{})
+		}
+		if s := c.Stats(); s.QueuedBytes > 2<<20 {
+			t.Fatalf("%d bytes are queued", s.QueuedBytes)
+		}
+	}
+	s := c.Stats()
+	if s.Queued+int(s.Dropped[Overflow]) != added || s.Queued < 200 || len(s.Dropped) != 1 {
+		t.Errorf("of %d events %d are queued, and dropped are %v", added, s.Queued, s.Dropped)
+	}
+	if last := c.blocks[len(c.blocks)-1]; last.at != now {
+		t.Error("the newest event was dropped")
+	}
+}
+
+func TestAClockSetBackDoesNotMakeAWaitEndless(t *testing.T) {
+	t.Parallel()
+	c := newCore(t, Config{})
+	now := Micros(1_790_000_000) * Second
+	if _, err := c.Track(now, &Event{Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	c.Flush(now)
+	c.Answered(now, settleCommands(c, now).Attempt, Response{Status: 503, RetryAfter: 2 * Hour})
+	if _, err := c.Track(now, &Event{Name: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	now -= 30 * Day
+	settleCommands(c, now)
+	if at := c.Deadline(now); at > now+Hour {
+		t.Errorf("the next attempt is %d hours away", (at-now)/Hour)
+	}
+	if c.openEvents != 0 {
+		t.Error("an event waits for the clock before it is stored")
+	}
+}
+
+func TestWhatTheQueueLostIsCountedAndTheRestIsSent(t *testing.T) {
+	t.Parallel()
+	c := newCore(t, Config{})
+	now := Micros(1_790_000_000) * Second
+	for _, name := range []string{"a", "b", "c"} {
+		if _, err := c.Track(now, &Event{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		now += 100 * Millisecond
+		settleCommands(c, now)
+	}
+	c.Flush(now)
+	r := settleCommands(c, now)
+	c.Lost(now, 1, 2)
+	if c.Answered(now, r.Attempt, Response{Status: 200, Body: []byte{8, 3}}) {
+		t.Error("the answer of an attempt without its events was taken")
+	}
+	if r = settleCommands(c, now); r == nil || r.First != 3 || r.Events != 1 {
+		t.Fatalf("request %+v, want block 3 alone", r)
+	}
+	c.Answered(now, r.Attempt, Response{Status: 200, Body: []byte{8, 1}})
+	if s := c.Stats(); s.Sent != 1 || s.Dropped[Damaged] != 2 || s.Queued != 0 {
+		t.Errorf("stats are %+v", s)
+	}
+}
+
+func TestAServerCannotMakeTheCountsGrowWithoutBound(t *testing.T) {
+	t.Parallel()
+	c := newCore(t, Config{})
+	now := Micros(1_790_000_000) * Second
+	for n := range 200 {
+		if _, err := c.Track(now, &Event{Name: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		c.Flush(now)
+		rejection := appendText(nil, 3, strings.Repeat("x", n+1))
+		body := append([]byte{3<<3 | wireBytes, byte(len(rejection))}, rejection...)
+		if len(rejection) > 127 {
+			body = append([]byte{3<<3 | wireBytes, byte(len(rejection)) | 0x80, byte(len(rejection) >> 7)}, rejection...)
+		}
+		c.Answered(now, settleCommands(c, now).Attempt, Response{Status: 200, Body: body})
+	}
+	total := uint64(0)
+	for _, n := range c.Stats().Dropped {
+		total += n
+	}
+	if n := len(c.Stats().Dropped); n > maxCodes+1 || total != 200 {
+		t.Errorf("%d reasons with %d events, want at most %d with 200", n, total, maxCodes+1)
+	}
+}
+
+func TestAddRefusesWhatCannotBeHandedOver(t *testing.T) {
+	t.Parallel()
+	c := newCore(t, Config{BufferBytes: maxBlockBytes})
+	kept := 0
+	var err error
+	for err == nil {
+		if _, err = c.Track(1, &Event{Name: "a"}); err == nil {
+			kept++
+		}
+	}
+	if s := c.Stats(); !errors.Is(err, ErrQueueFull) || s.Dropped[QueueFull] != 1 || s.Queued != kept {
+		t.Errorf("%v after %d events, stats %+v", err, kept, s)
+	}
+}
