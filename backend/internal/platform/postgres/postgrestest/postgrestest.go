@@ -93,7 +93,8 @@ func run(t testing.TB, cfg postgres.Config) *postgres.Server {
 
 type cluster struct {
 	admin    *pgx.ConnConfig
-	lifeline io.Closer  // kept, or the garbage collector would close it
+	server   *postgres.Server // both are kept, or the garbage collector would end them
+	lifeline io.Closer
 	mu       sync.Mutex // CREATE DATABASE wants its template to itself
 }
 
@@ -138,7 +139,7 @@ func startShared() (*cluster, error) {
 	if err != nil {
 		return nil, errors.Join(err, server.Close(ctx), os.RemoveAll(dir))
 	}
-	return &cluster{admin: admin, lifeline: lifeline}, nil
+	return &cluster{admin: admin, server: server, lifeline: lifeline}, nil
 }
 
 // tempDir is short, for sockets, and can be entered by the server's user.
