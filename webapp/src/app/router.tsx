@@ -106,6 +106,10 @@ const settingsIndex = createRoute({
 const settingsRoute = createRoute({
   getParentRoute: () => workspaceRoute,
   path: "/settings/$tab",
+  validateSearch: (search): { app?: string } => {
+    const app = text(search.app);
+    return app ? { app } : {};
+  },
   component: lazyRouteComponent(() => import("../features/settings/settings-page"), "SettingsPage"),
 });
 

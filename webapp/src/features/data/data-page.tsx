@@ -1,10 +1,54 @@
+// Data: what an app has sent. Events and properties as they were seen, and what
+// was refused, with its reason and its remedy.
+import { useQuery } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { eventsQuery, propertiesQuery } from "../../api/queries";
+import { useApp } from "../../app/current";
+import { compact } from "../../components/format";
 import { Page } from "../../components/page";
-import { SkeletonRows } from "../../components/skeleton";
+import { Tabs } from "../../components/tabs";
+import { EventSheet } from "./event-sheet";
+import { EventsTab } from "./events-tab";
+import { PropertiesTab } from "./properties-tab";
+import { RejectedTab, useRejectedCount } from "./rejected-tab";
+
+type Tab = "events" | "properties" | "rejected";
 
 export function DataPage() {
+  const { scope, zone, params } = useApp();
+  const search = useSearch({ from: "/signed-in/$workspace/$app/data" });
+  const navigate = useNavigate();
+  const tab: Tab = search.tab === "properties" || search.tab === "rejected" ? search.tab : "events";
+  const events = useQuery(eventsQuery(scope));
+  const properties = useQuery(propertiesQuery(scope, []));
+  const rejected = useRejectedCount(scope);
+  const own = properties.data?.properties.filter((p) => !p.builtin).length;
+  const go = (next: { tab?: string; event?: string }) =>
+    void navigate({ to: "/$workspace/$app/data", params, search: next });
+  const here = tab === "events" ? {} : { tab };
   return (
-    <Page title="Data">
-      <SkeletonRows />
+    <Page title="Data" aside={<span className="text-12 text-faint max-sm:hidden">Times in {zone}</span>}>
+      <Tabs<Tab>
+        label="What was sent"
+        value={tab}
+        onChange={(next) => go(next === "events" ? {} : { tab: next })}
+        tabs={[
+          { value: "events", label: "Events", ...(events.data ? { count: compact(events.data.length) } : {}) },
+          { value: "properties", label: "Properties", ...(own === undefined ? {} : { count: compact(own) }) },
+          { value: "rejected", label: "Rejected", ...(rejected === undefined ? {} : { count: compact(rejected) }) },
+        ]}
+      >
+        <div className="pt-4">
+          {tab === "events" ? <EventsTab events={events} onOpen={(event) => go({ event })} /> : null}
+          {tab === "properties" ? <PropertiesTab properties={properties} /> : null}
+          {tab === "rejected" ? <RejectedTab /> : null}
+        </div>
+      </Tabs>
+      <EventSheet
+        name={search.event}
+        seen={events.data?.find((e) => e.name === search.event)}
+        onClose={() => go(here)}
+      />
     </Page>
   );
 }

@@ -1,0 +1,66 @@
+// What the health report says in one sentence.
+import type { ReportResponse } from "../../gen/causality/health/v1/health_pb";
+import { count, duration, exact } from "../../components/format";
+
+export type Tone = "good" | "warn" | "bad" | "neutral";
+export type Verdict = { tone: Tone; sentence: string; note: string };
+
+// A batch takes a second or two to land: waiting shorter than this is the normal course.
+const patience = 15; // seconds
+
+type Report = Pick<ReportResponse, "counters" | "lagSeconds" | "components">;
+
+export function verdict({ counters, lagSeconds, components }: Report): Verdict {
+  const accepted = counters?.accepted ?? 0;
+  const waiting = counters?.waiting ?? 0;
+  const stored = counters?.stored ?? 0;
+  const queryable = counters?.queryable ?? 0;
+  const duplicates = counters?.duplicates ?? 0;
+  const names = (status: string) => components.filter((c) => c.status === status).map((c) => c.name);
+  const down = names("down");
+  const degraded = names("degraded");
+  const why =
+    down.length > 0
+      ? `${down.join(" and ")} ${down.length === 1 ? "is" : "are"} down; see what to do below.`
+      : degraded.length > 0
+        ? `${degraded.join(" and ")} ${degraded.length === 1 ? "needs" : "need"} attention; see below.`
+        : "";
+
+  const unaccounted = accepted - stored - waiting;
+  if (unaccounted !== 0) {
+    return {
+      tone: "bad",
+      sentence: `${count(Math.abs(unaccounted), "accepted event")} ${Math.abs(unaccounted) === 1 ? "is" : "are"} unaccounted for`,
+      note: "Accepted must equal stored plus waiting. Run `causality lake verify` and report what it says.",
+    };
+  }
+  if (stored !== queryable + duplicates) {
+    return {
+      tone: "bad",
+      sentence: `${count(Math.abs(stored - queryable - duplicates), "stored event")} cannot be found`,
+      note: "Stored must equal queryable plus duplicates. Run `causality lake verify`; `causality lake rebuild` restores the list of files from the files.",
+    };
+  }
+  if (waiting > 0) {
+    const late = lagSeconds > patience;
+    return {
+      tone: down.length > 0 ? "bad" : late ? "warn" : "good",
+      sentence: `${exact(waiting)} of ${exact(accepted)} accepted events ${waiting === 1 ? "is" : "are"} not queryable yet`,
+      note: late
+        ? `The oldest has waited ${duration(lagSeconds)}. They are kept durably and will land. ${why}`.trim()
+        : "They are on their way, as always in the first seconds.",
+    };
+  }
+  if (accepted === 0) {
+    return {
+      tone: why ? (down.length > 0 ? "bad" : "warn") : "neutral",
+      sentence: "No events have been accepted yet",
+      note: why || "Everything is ready for the first one.",
+    };
+  }
+  return {
+    tone: down.length > 0 ? "bad" : degraded.length > 0 ? "warn" : "good",
+    sentence: accepted === 1 ? "The one accepted event can be queried" : `All ${exact(accepted)} accepted events can be queried`,
+    note: why || (duplicates > 0 ? `${count(duplicates, "of them was", "of them were")} sent more than once and ${duplicates === 1 ? "counts" : "count"} once.` : ""),
+  };
+}
