@@ -63,12 +63,7 @@ type IconButtonProps = Omit<ComponentProps<"button">, "aria-label" | "children">
 export function IconButton({ label, keys, look = "ghost", side, className, ...rest }: IconButtonProps) {
   return (
     <Tooltip label={label} keys={keys} side={side}>
-      <button
-        type="button"
-        {...rest}
-        aria-label={label}
-        className={buttonClass(look, "icon", className)}
-      />
+      <button type="button" {...rest} aria-label={label} className={buttonClass(look, "icon", className)} />
     </Tooltip>
   );
 }

@@ -43,11 +43,11 @@ type Props = {
 
 const symbols = ["circle", "rect", "triangle", "diamond", "roundRect", "pin", "arrow"];
 
-function hatching(color: string): CanvasPattern | string {
+function hatching(color: string): HTMLCanvasElement {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 6;
   const context = tile.getContext("2d");
-  if (!context) return color;
+  if (!context) return tile;
   context.strokeStyle = color;
   context.lineWidth = 1;
   context.beginPath();
@@ -56,7 +56,7 @@ function hatching(color: string): CanvasPattern | string {
     context.lineTo(offset + 6, 0);
   }
   context.stroke();
-  return context.createPattern(tile, "repeat") ?? color;
+  return tile;
 }
 
 function option(p: Props, theme: string): EChartsCoreOption {

@@ -29,7 +29,7 @@ export function Page({ title, crumbs, aside, actions, bar, wide, children }: Pro
         <div className="flex h-12 items-center gap-3 px-4 lg:px-6">
           <div className="flex min-w-0 items-center gap-1.5">
             {crumbs?.map((c) => (
-              <span key={c.label} className="flex items-center gap-1.5 text-14 text-muted max-sm:hidden">
+              <span key={c.label} className="flex items-center gap-1.5 min-w-0 text-14 text-muted">
                 {c.to ? (
                   <Link to={c.to} className="rounded-sm hover:text-text">
                     {c.label}

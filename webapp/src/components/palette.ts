@@ -1,6 +1,5 @@
-// Chart colours as names of tokens. Colour belongs to the value: the same name
-// gets the same place in the palette wherever it is drawn, so long as the places
-// are free; "Other" is always grey.
+// Chart colours as names of tokens. Colour belongs to the value: a name keeps its
+// place in the palette wherever it is drawn; "Other" is always grey.
 
 export const paletteSize = 10;
 export const otherColor = "var(--color-chart-other)";
@@ -8,25 +7,59 @@ export const otherColor = "var(--color-chart-other)";
 /** The colour of a place, 0 to 9. */
 export const chartColor = (place: number) => `var(--color-chart-${(place % paletteSize) + 1})`;
 
-function hash(text: string): number {
-  let h = 2166136261;
-  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 16777619);
-  return h >>> 0;
-}
-
 /**
- * Places for names that keep theirs whatever else is drawn, as far as ten allow:
- * each takes its own place, or the next free one; beyond ten they repeat.
+ * Places for the names of one picture. A name keeps the place it had before, if
+ * nobody drawn has it; others take the lowest that is free, so that few names
+ * get the colours that differ most. Beyond ten they repeat.
  */
-export function stablePlaces(names: readonly string[]): Map<string, number> {
+export function assignPlaces(
+  known: ReadonlyMap<string, number>,
+  names: readonly string[],
+): Map<string, number> {
   const places = new Map<string, number>();
   const taken = new Set<number>();
   for (const name of names) {
+    const place = known.get(name);
+    if (place !== undefined && !taken.has(place)) {
+      places.set(name, place);
+      taken.add(place);
+    }
+  }
+  for (const name of names) {
     if (places.has(name)) continue;
-    let place = hash(name) % paletteSize;
-    if (taken.size < paletteSize) while (taken.has(place)) place = (place + 1) % paletteSize;
-    taken.add(place);
+    let place = 0;
+    while (taken.has(place) && place < paletteSize) place++;
+    if (place === paletteSize) {
+      taken.clear();
+      place = 0;
+    }
     places.set(name, place);
+    taken.add(place);
+  }
+  return places;
+}
+
+const mostRemembered = 200;
+
+/**
+ * The same, remembered on this device under a subject, such as an app's
+ * property: "iOS" looks alike in every question that breaks down by it.
+ */
+export function rememberedPlaces(subject: string, names: readonly string[]): Map<string, number> {
+  const key = `causality.colors.${subject}`;
+  let known = new Map<string, number>();
+  try {
+    const value: unknown = JSON.parse(localStorage.getItem(key) ?? "[]");
+    if (Array.isArray(value)) known = new Map(value as [string, number][]);
+  } catch {
+    // Then colours hold for this picture.
+  }
+  const places = assignPlaces(known, names);
+  try {
+    const next = JSON.stringify([...new Map([...known, ...places])].slice(-mostRemembered));
+    if (next !== JSON.stringify([...known])) localStorage.setItem(key, next);
+  } catch {
+    // Likewise.
   }
   return places;
 }

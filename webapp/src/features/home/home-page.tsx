@@ -1,4 +1,419 @@
-import { Page } from "../../components/page";
+// Home: what changed, with its evidence; key figures; the events; and for an app
+// without events how to send the first.
+import { type UseQueryResult, useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { ArrowDown, ArrowUp, ChartLine, Minus, Plus } from "lucide-react";
+import { type ReactNode, useMemo, useState } from "react";
+import { eventsQuery } from "../../api/queries";
+import { useApp } from "../../app/current";
+import { buttonClass } from "../../components/button";
+import { cx } from "../../components/class-names";
+import { Figure } from "../../components/figure";
+import { ago, compact, dateTime } from "../../components/format";
+import { FreshnessChip } from "../../components/freshness-chip";
+import { Card, Page, Section } from "../../components/page";
+import { QueryBoundary } from "../../components/query-boundary";
+import type { Range } from "../../components/range";
+import { Skeleton, SkeletonRows } from "../../components/skeleton";
+import { Sparkline } from "../../components/sparkline";
+import { type Column, Table } from "../../components/table";
+import type { SeenEvent } from "../../gen/causality/catalog/v1/catalog_pb";
+import type { QueryTrendRequestJson, QueryTrendResponse } from "../../gen/causality/insights/v1/insights_pb";
+import { trendQuery } from "../insights/queries";
+import { recentQuestions } from "../insights/recents";
+import { encodeTrendSearch, type Question, seriesOf } from "../insights/trend-link";
+import type { Measure } from "../insights/trend-spec";
+import { type Change, isSteady, readChanges, sayChange, whatChanged } from "./changes";
+import { StartHere } from "./start-here";
+
+const week: Range = { kind: "last", n: 7, unit: "d", complete: true };
+const lastWeek = { range: { last: "7d", complete: true }, granularity: "day", compare: "previous" };
+
+const figures = [
+  {
+    id: "A",
+    label: "Active users",
+    measure: "uniqueUsers",
+    how: "People with at least one event, each counted once.",
+  },
+  {
+    id: "B",
+    label: "Events",
+    measure: "total",
+    how: "Every tracked event, each counted once however often it was sent.",
+  },
+  {
+    id: "C",
+    label: "Sessions",
+    measure: "sessions",
+    how: "Visits with at least one event; 30 minutes of silence end one on the web.",
+  },
+  {
+    id: "D",
+    label: "New users",
+    measure: "firstTime",
+    how: "People whose first event ever fell into these days.",
+  },
+] as const;
+
+/** Seven complete days against the seven before, in the editor. */
+function asQuestion(event: string, measure: Measure): Question {
+  return { ...seriesOf(event, measure), range: week, compare: true };
+}
+
 export function HomePage() {
-  return <Page title="Home">{null}</Page>;
+  const { app, scope, zone, params } = useApp();
+  const events = useQuery(eventsQuery(scope));
+  const any = (events.data?.length ?? 0) > 0;
+  const total = useQuery({
+    ...trendQuery(scope, {
+      ...lastWeek,
+      timeZone: zone,
+      series: figures.map((f) => ({ id: f.id, event: "", measure: f.measure })),
+    } satisfies QueryTrendRequestJson),
+    enabled: any,
+  });
+  return (
+    <Page
+      title="Home"
+      crumbs={[{ label: app.name }]}
+      aside={<FreshnessChip freshTo={total.data?.meta?.freshTo} zone={zone} />}
+      actions={
+        any ? (
+          <Link
+            to="/$workspace/$app/insights/new/trend"
+            params={params}
+            search={{}}
+            className={buttonClass("secondary")}
+          >
+            <Plus size={14} strokeWidth={1.5} aria-hidden />
+            New trend
+          </Link>
+        ) : undefined
+      }
+    >
+      <QueryBoundary
+        query={events}
+        isEmpty={(list) => list.length === 0}
+        empty={<StartHere />}
+        skeleton={<HomeSkeleton />}
+        errorTitle="The events could not be read"
+      >
+        {(list) => (
+          <div className="flex flex-col gap-8">
+            <Changes events={list} figures={total} />
+            <Section
+              title="Key figures"
+              actions={<span className="text-12 text-faint">7 complete days and the 7 before, {zone}</span>}
+            >
+              <QueryBoundary
+                query={total}
+                skeleton={<FiguresSkeleton />}
+                errorTitle="The figures could not be computed"
+              >
+                {(answer) => (
+                  <Card className="grid grid-cols-2 overflow-hidden max-lg:divide-y max-lg:divide-line lg:grid-cols-4 lg:divide-x lg:divide-line">
+                    {figures.map((f) => {
+                      const now = answer.series.find((s) => s.id === f.id);
+                      const before = answer.previous?.series.find((s) => s.id === f.id);
+                      return (
+                        <div key={f.id} className="min-w-0 p-4">
+                          <Figure
+                            label={f.label}
+                            value={now?.total ?? null}
+                            before={before?.total ?? null}
+                            beforeLabel={`${compact(before?.total)} before`}
+                            definition={f.how}
+                          >
+                            <Link
+                              to="/$workspace/$app/insights/new/trend"
+                              params={params}
+                              search={encodeTrendSearch(asQuestion("", f.measure))}
+                              aria-label={`${f.label} in Trends`}
+                              className="mt-2 block rounded-sm"
+                            >
+                              <Sparkline
+                                label={`${f.label}, day by day`}
+                                values={now?.points.map((p) => p.value ?? null) ?? []}
+                                width={200}
+                                height={36}
+                              />
+                            </Link>
+                          </Figure>
+                        </div>
+                      );
+                    })}
+                  </Card>
+                )}
+              </QueryBoundary>
+            </Section>
+            <div className="grid gap-8 lg:grid-cols-[minmax(0,1fr)_280px]">
+              <TopEvents events={list} />
+              <Recents />
+            </div>
+          </div>
+        )}
+      </QueryBoundary>
+    </Page>
+  );
+}
+
+function Changes({
+  events,
+  figures,
+}: {
+  events: readonly SeenEvent[];
+  figures: UseQueryResult<QueryTrendResponse>;
+}) {
+  const { scope, zone } = useApp();
+  const top = useMemo(() => events.slice(0, 12).map((e) => e.name), [events]);
+  const ids = useMemo(
+    () => new Map(top.map((event, i) => [String.fromCharCode(65 + i), { event, measure: "total" as const }])),
+    [top],
+  );
+  const moved = useQuery({
+    ...trendQuery(scope, {
+      ...lastWeek,
+      timeZone: zone,
+      series: [...ids].map(([id, s]) => ({ id, event: s.event, measure: s.measure })),
+    }),
+  });
+  const changes = useMemo(
+    () =>
+      whatChanged(
+        readChanges(figures.data, new Map([["A", { event: "", measure: "uniqueUsers" }]])),
+        readChanges(moved.data, ids),
+      ),
+    [figures.data, moved.data, ids],
+  );
+  return (
+    <Section title="What changed" actions={<span className="text-12 text-faint">week over week</span>}>
+      <QueryBoundary
+        query={moved}
+        skeleton={<ChangesSkeleton />}
+        errorTitle="What changed could not be computed"
+      >
+        {() => (
+          <ul className="grid gap-3 md:grid-cols-3">
+            {changes.map((c) => (
+              <Statement key={c.event || "users"} change={c} />
+            ))}
+            {changes.length < 3 && figures.data ? (
+              <li className="flex items-center rounded-lg p-4 text-muted ring-1 ring-line ring-inset">
+                No other event of the top {top.length} moved by 5% or more.
+              </li>
+            ) : null}
+          </ul>
+        )}
+      </QueryBoundary>
+    </Section>
+  );
+}
+
+function Statement({ change }: { change: Change }) {
+  const { params } = useApp();
+  const { subject, verb, by, evidence } = sayChange(change);
+  const steady = isSteady(change);
+  const up = change.now > change.before;
+  const Icon = steady ? Minus : up ? ArrowUp : ArrowDown;
+  return (
+    <li>
+      <Link
+        to="/$workspace/$app/insights/new/trend"
+        params={params}
+        search={encodeTrendSearch(asQuestion(change.event, change.measure))}
+        className="group flex h-full flex-col rounded-lg bg-surface p-4 shadow-line ring-1 ring-line hover:ring-edge/70"
+      >
+        <span className="flex items-start gap-2.5">
+          <span
+            className={cx(
+              "mt-0.5 flex size-5 shrink-0 items-center justify-center rounded-full",
+              steady ? "bg-sunken text-muted" : up ? "bg-good-soft text-good" : "bg-bad-soft text-bad",
+            )}
+          >
+            <Icon size={12} strokeWidth={2.25} aria-hidden />
+          </span>
+          <span className="min-w-0 text-pretty text-14">
+            <span className="break-words font-semibold">{subject}</span> {verb}{" "}
+            <span className="tabular font-semibold">{by}</span>
+          </span>
+        </span>
+        <span className="tabular mt-1 pl-7.5 text-12 text-muted">{evidence}</span>
+        <span className="mt-auto flex items-end justify-between pt-3 pl-7.5">
+          <Sparkline
+            label={`${subject}, 14 days`}
+            values={change.days}
+            width={180}
+            height={36}
+            color={steady ? "var(--color-edge)" : "var(--color-chart-1)"}
+          />
+          <ChartLine
+            size={14}
+            strokeWidth={1.5}
+            aria-hidden
+            className="text-faint opacity-0 transition-opacity group-hover:opacity-100 group-focus-visible:opacity-100"
+          />
+        </span>
+      </Link>
+    </li>
+  );
+}
+
+function TopEvents({ events }: { events: readonly SeenEvent[] }) {
+  const { zone, params } = useApp();
+  const most = Math.max(1, ...events.map((e) => e.count30d));
+  const columns = useMemo(
+    (): Column<SeenEvent>[] => [
+      {
+        id: "name",
+        header: "Event",
+        value: (e) => e.name,
+        cell: (e) => (
+          <Link
+            to="/$workspace/$app/insights/new/trend"
+            params={params}
+            search={encodeTrendSearch(seriesOf(e.name))}
+            className="block truncate rounded-sm font-medium hover:text-accent-text"
+          >
+            {e.name}
+          </Link>
+        ),
+      },
+      {
+        id: "share",
+        header: <span className="sr-only">Share</span>,
+        value: (e) => e.count30d,
+        sortable: false,
+        width: 140,
+        cell: (e) => (
+          <span aria-hidden className="block h-1.5 overflow-hidden rounded-full bg-sunken">
+            <span
+              className="block h-full rounded-full bg-chart-1"
+              style={{ width: `${Math.max(1, (e.count30d / most) * 100)}%` }}
+            />
+          </span>
+        ),
+      },
+      {
+        id: "count",
+        header: "30 days",
+        numeric: true,
+        width: 90,
+        value: (e) => e.count30d,
+        cell: (e) => compact(e.count30d),
+      },
+      {
+        id: "seen",
+        header: "Last seen",
+        numeric: true,
+        width: 120,
+        value: (e) => e.lastSeen,
+        cell: (e) => (
+          <span className="text-muted" title={dateTime(e.lastSeen, zone)}>
+            {ago(e.lastSeen, zone)}
+          </span>
+        ),
+      },
+    ],
+    [most, params, zone],
+  );
+  return (
+    <Section
+      title="Top events"
+      actions={
+        <Link
+          to="/$workspace/$app/data"
+          params={params}
+          search={{}}
+          className="rounded-sm text-12 text-accent-text hover:underline"
+        >
+          All {events.length}
+        </Link>
+      }
+    >
+      <Card className="overflow-hidden">
+        <Table label="Top events" columns={columns} rows={events.slice(0, 10)} rowKey={(e) => e.name} />
+      </Card>
+    </Section>
+  );
+}
+
+function Recents() {
+  const { app, params } = useApp();
+  const [recent] = useState(() => recentQuestions(app.id));
+  return (
+    <Section title="Recent">
+      {recent.length > 0 ? (
+        <ul className="flex flex-col">
+          {recent.map((r) => (
+            <li key={r.name}>
+              <Link
+                to="/$workspace/$app/insights/new/trend"
+                params={params}
+                search={r.search}
+                className="-mx-2 flex min-h-8 items-center gap-2 rounded-md px-2 py-1 hover:bg-hover"
+              >
+                <ChartLine size={14} strokeWidth={1.5} className="shrink-0 text-faint" aria-hidden />
+                <span className="min-w-0 text-pretty">{r.name}</span>
+              </Link>
+            </li>
+          ))}
+        </ul>
+      ) : (
+        <p className="text-muted">
+          Questions that you ask on this device appear here.{" "}
+          <Link
+            to="/$workspace/$app/insights/new/trend"
+            params={params}
+            search={{}}
+            className="text-accent-text hover:underline"
+          >
+            Ask the first
+          </Link>
+        </p>
+      )}
+    </Section>
+  );
+}
+
+function Boxes({ children, className }: { children: ReactNode; className: string }) {
+  return <div className={cx("grid gap-3", className)}>{children}</div>;
+}
+
+function ChangesSkeleton() {
+  return (
+    <Boxes className="md:grid-cols-3">
+      {[0, 1, 2].map((i) => (
+        <Card key={i} className="h-33 p-4">
+          <Skeleton className="h-4 w-3/4" />
+          <Skeleton className="mt-2 h-3 w-1/2" />
+          <Skeleton className="mt-6 h-8 w-44" />
+        </Card>
+      ))}
+    </Boxes>
+  );
+}
+
+function FiguresSkeleton() {
+  return (
+    <Card className="grid grid-cols-2 lg:grid-cols-4">
+      {[0, 1, 2, 3].map((i) => (
+        <div key={i} className="h-39.5 p-4">
+          <Skeleton className="h-3 w-20" />
+          <Skeleton className="mt-3 h-6 w-24" />
+          <Skeleton className="mt-6 h-9 w-full" />
+        </div>
+      ))}
+    </Card>
+  );
+}
+
+function HomeSkeleton() {
+  return (
+    <div className="flex flex-col gap-8">
+      <ChangesSkeleton />
+      <FiguresSkeleton />
+      <SkeletonRows rows={8} />
+    </div>
+  );
 }

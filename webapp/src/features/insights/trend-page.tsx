@@ -34,6 +34,7 @@ import { Dialog, Sheet } from "../../components/dialog";
 import { Figure } from "../../components/figure";
 import { compact, count, duration, exact, time } from "../../components/format";
 import { Page } from "../../components/page";
+import { rememberedPlaces } from "../../components/palette";
 import { useAfter } from "../../components/query-boundary";
 import {
   daysLabel,
@@ -136,8 +137,15 @@ export function TrendPage() {
   const answered = query.data ? shown.current : undefined;
   const drawn = useMemo(
     () =>
-      answered ? picture(answered.answer, answered.question.spec, answered.question.grain, zone) : undefined,
-    [answered, zone],
+      answered
+        ? picture(answered.answer, answered.question.spec, answered.question.grain, zone, (names) =>
+            rememberedPlaces(
+              `${app.id}.${answered.question.spec.breakdowns.map((b) => b.property).join(",")}`,
+              names,
+            ),
+          )
+        : undefined,
+    [answered, zone, app.id],
   );
 
   const waiting = query.isFetching && (query.isPlaceholderData || !query.data);
@@ -632,7 +640,7 @@ function PictureView({
         stacked={stacked}
         format={format}
         handle={handle}
-        className="h-60 min-w-0 flex-1 md:h-95 md:flex-none lg:flex-1"
+        className={cx("h-60 min-w-0 shrink-0 md:h-95", side && "lg:flex-1 lg:shrink")}
       />
     </div>
   );

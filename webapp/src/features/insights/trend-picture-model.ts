@@ -2,7 +2,7 @@
 // names, colours and values, so that chart, table and files show the same numbers.
 import type { ChartSeries } from "../../components/chart";
 import { date, offsetName, shortDate, time } from "../../components/format";
-import { chartColor, otherColor, stablePlaces } from "../../components/palette";
+import { chartColor, otherColor } from "../../components/palette";
 import type { Grain } from "../../components/range";
 import type { QueryTrendResponse, SeriesAnswer } from "../../gen/causality/insights/v1/insights_pb";
 import { eventLabel, seriesLabel, type TrendSpec } from "./trend-spec";
@@ -72,7 +72,14 @@ export function progressText(start: string, grain: Grain, last: boolean, now = D
   }
 }
 
-export function picture(answer: QueryTrendResponse, spec: TrendSpec, grain: Grain, zone: string): Picture {
+export function picture(
+  answer: QueryTrendResponse,
+  spec: TrendSpec,
+  grain: Grain,
+  zone: string,
+  /** Colours of a breakdown's values; see palette.ts. */
+  placesOf: (names: readonly string[]) => ReadonlyMap<string, number>,
+): Picture {
   const called = names(spec);
   // A series keeps its colour whatever is switched off or reordered around it.
   const place = (id: string) =>
@@ -85,7 +92,7 @@ export function picture(answer: QueryTrendResponse, spec: TrendSpec, grain: Grai
         );
   const broken = answer.series.some((s) => s.group.length > 0);
   const many = new Set(answer.series.map((s) => s.id)).size > 1;
-  const groups = stablePlaces(
+  const groups = placesOf(
     answer.series
       .filter((s) => s.group.length > 0 && !s.other)
       .map((s) => (many ? `${s.id} ` : "") + s.group.join(" / ")),
