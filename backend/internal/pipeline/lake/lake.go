@@ -1,0 +1,133 @@
+// Package lake turns the stream into Parquet objects and knows which of them
+// count. It owns the layout of objects, the manifest in PostgreSQL, the sink
+// with its dedupe and person links, compaction, and the checking and rebuilding
+// of all these. It refuses to know how questions are asked: they get a Snapshot.
+package lake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/causality-project/causality/backend/internal/account/tenancy"
+	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
+	"github.com/causality-project/causality/backend/internal/pipeline/stream"
+	"github.com/causality-project/causality/backend/internal/platform/objstore"
+)
+
+// Config says what a Lake works with. Zero values of the bounds select the
+// stated defaults.
+type Config struct {
+	Objects objstore.Store
+	DB      *tenancy.DB
+	Stream  *stream.Stream
+	Catalog *catalog.Catalog
+
+	CacheDir   string        // for what can be made anew: seen ids; required
+	CacheBytes int64         // of seen ids mapped into memory; default 256 MiB
+	MaxRows    int           // of a run of the sink; default 50,000
+	MaxBytes   int           // of a run's messages; default 32 MiB
+	MaxAge     time.Duration // longest wait for a run to fill; default 1 s
+
+	// Compaction turns the background merging off when negative; otherwise it
+	// is the pause between two looks. Default 5 s.
+	Compaction time.Duration
+	// Grace is how long an object that left the manifest is kept at least;
+	// default 15 min.
+	Grace time.Duration
+
+	Logger *slog.Logger // required
+}
+
+func (c *Config) complete() error {
+	var errs []error
+	for name, missing := range map[string]bool{
+		"Objects": c.Objects == nil, "DB": c.DB == nil, "Stream": c.Stream == nil, "Catalog": c.Catalog == nil,
+		"CacheDir": c.CacheDir == "", "Logger": c.Logger == nil,
+	} {
+		if missing {
+			errs = append(errs, fmt.Errorf("%s is missing", name))
+		}
+	}
+	for name, n := range map[string]int64{"CacheBytes": c.CacheBytes, "MaxRows": int64(c.MaxRows), "MaxBytes": int64(c.MaxBytes), "MaxAge": int64(c.MaxAge), "Grace": int64(c.Grace)} {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative", name))
+		}
+	}
+	orDefault(&c.MaxRows, 50_000)
+	orDefault(&c.MaxBytes, 32<<20)
+	orDefault(&c.MaxAge, time.Second)
+	orDefault(&c.Compaction, 5*time.Second)
+	orDefault(&c.Grace, 15*time.Minute)
+	return errors.Join(errs...)
+}
+
+func orDefault[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Lake is the store of all apps' events.
+type Lake struct {
+	cfg  Config
+	log  *slog.Logger
+	seen *seen.Store
+
+	sinks   map[stream.Lane]*sink
+	lag     lagMeter
+	leases  leases
+	links   linkCache
+	resolve resolver
+
+	compacting sync.Mutex // one compaction at a time, whoever asks for it
+	compaction compactionState
+}
+
+// New opens the lake. Nothing runs until Run; questions are answered at once.
+func New(cfg Config) (*Lake, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, fmt.Errorf("lake: invalid configuration: %w", err)
+	}
+	ids, err := seen.Open(filepath.Join(cfg.CacheDir, "seen"), cfg.CacheBytes)
+	if err != nil {
+		return nil, fmt.Errorf("lake: %w", err)
+	}
+	l := &Lake{cfg: cfg, log: cfg.Logger, seen: ids}
+	l.sinks = map[stream.Lane]*sink{
+		stream.Live:   {lake: l, lane: stream.Live},
+		stream.Import: {lake: l, lane: stream.Import},
+	}
+	return l, nil
+}
+
+// Run lands events until ctx ends, merges objects and collects garbage. It
+// finishes the run in hand before it returns. It retries whatever fails: while
+// PostgreSQL or the object store is away events wait in the stream.
+func (l *Lake) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range l.sinks {
+		group.Go(func() error { s.run(ctx); return nil })
+	}
+	if l.cfg.Compaction > 0 {
+		group.Go(func() error { l.compactInBackground(ctx); return nil })
+	}
+	group.Go(func() error { l.collectInBackground(ctx); return nil })
+	err := group.Wait()
+	return errors.Join(err, l.seen.Close())
+}
+
+// Column describes a column of the events as SQL sees it.
+type Column = parquetv1.Column
+
+// Columns lists the columns of the newest schema version, in file order.
+func Columns() []Column { return parquetv1.Columns }

@@ -1,0 +1,263 @@
+package lake
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/causality-project/causality/backend/internal/account/tenancy"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
+	"github.com/causality-project/causality/backend/internal/pipeline/stream"
+)
+
+// manifestKey is the metadata entry of an object that holds its manifest row.
+const manifestKey = "causality.manifest"
+
+// kindEvents is an object of whole events. The other kinds are derived from it.
+const kindEvents = "events"
+
+// Object is a row of the manifest: one Parquet object that answers count.
+type Object struct {
+	ID            string
+	Key           string
+	Path          string // a local file with its contents
+	Kind          string
+	Level         int
+	SchemaVersion int
+	Rows          int64
+	Bytes         int64
+	MinTS         time.Time
+	MaxTS         time.Time
+	LinkNumber    int64 // its user keys are resolved through this person link
+}
+
+// entry is a manifest row with what only the lake needs. It is what an object
+// carries as JSON in its metadata, so that the manifest can be made anew.
+type entry struct {
+	ID            string      `json:"id"`
+	WorkspaceID   string      `json:"workspace"`
+	AppID         string      `json:"app"`
+	Key           string      `json:"key"`
+	Kind          string      `json:"kind"`
+	Level         int         `json:"level"`
+	SchemaVersion int         `json:"schema"`
+	Rows          int64       `json:"rows"`
+	Bytes         int64       `json:"-"` // known only once it is written
+	MinTS         time.Time   `json:"minTs"`
+	MaxTS         time.Time   `json:"maxTs"`
+	MinReceivedAt time.Time   `json:"minReceivedAt"`
+	MaxReceivedAt time.Time   `json:"maxReceivedAt"`
+	LinkNumber    int64       `json:"linkNumber"`
+	Sources       seen.Ranges `json:"sources"`
+	Lane          stream.Lane `json:"lane,omitempty"`
+	Incarnation   string      `json:"incarnation,omitempty"`
+	FirstSeq      uint64      `json:"firstSeq,omitempty"`
+	LastSeq       uint64      `json:"lastSeq,omitempty"`
+	CreatedAt     time.Time   `json:"createdAt"`
+
+	// The app's counters with this object's commit, for a rebuild.
+	Totals totals `json:"totals"`
+}
+
+// totals are the counters of an app that its objects' rows do not tell.
+type totals struct {
+	Duplicates int64 `json:"duplicates"`
+	Rejected   int64 `json:"rejected"`
+	Dropped    int64 `json:"dropped"`
+}
+
+func (e *entry) metadata() (map[string]string, error) {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("manifest row: %w", err)
+	}
+	return map[string]string{manifestKey: string(text)}, nil
+}
+
+// newEntry names an object in the Hive layout, by the hour of receipt.
+func newEntry(workspaceID, appID string, level int, receivedAt time.Time, name string) (entry, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return entry{}, fmt.Errorf("object id: %w", err)
+	}
+	t := receivedAt.UTC()
+	return entry{
+		ID: id.String(), WorkspaceID: workspaceID, AppID: appID, Kind: kindEvents, Level: level, SchemaVersion: parquetv1.Version,
+		Key: fmt.Sprintf("%syear=%04d/month=%02d/day=%02d/hour=%02d/%s-%s.parquet", appPrefix(appID), t.Year(), t.Month(), t.Day(), t.Hour(),
+			name, strings.ReplaceAll(id.String(), "-", "")),
+		CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
+	}, nil
+}
+
+func appPrefix(appID string) string { return "app_id=" + appID + "/" }
+
+const entryColumns = `object_id::text, workspace_id::text, app_id::text, key, kind, level, schema_version, rows, bytes,
+	min_ts, max_ts, min_received_at, max_received_at, link_number, sources, lane, incarnation, first_seq, last_seq, created_at`
+
+func scanEntry(row pgx.CollectableRow) (entry, error) {
+	var e entry
+	err := row.Scan(&e.ID, &e.WorkspaceID, &e.AppID, &e.Key, &e.Kind, &e.Level, &e.SchemaVersion, &e.Rows, &e.Bytes,
+		&e.MinTS, &e.MaxTS, &e.MinReceivedAt, &e.MaxReceivedAt, &e.LinkNumber, &e.Sources, &e.Lane, &e.Incarnation,
+		&e.FirstSeq, &e.LastSeq, &e.CreatedAt)
+	return e, err
+}
+
+func (e *entry) queueInsert(batch *pgx.Batch) {
+	batch.Queue(`INSERT INTO lake_objects (object_id, workspace_id, app_id, key, kind, level, schema_version, rows, bytes,
+		min_ts, max_ts, min_received_at, max_received_at, link_number, sources, lane, incarnation, first_seq, last_seq, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
+		e.ID, e.WorkspaceID, e.AppID, e.Key, e.Kind, e.Level, e.SchemaVersion, e.Rows, e.Bytes,
+		e.MinTS, e.MaxTS, e.MinReceivedAt, e.MaxReceivedAt, e.LinkNumber, []int64(e.Sources), string(e.Lane), e.Incarnation,
+		int64(e.FirstSeq), int64(e.LastSeq), e.CreatedAt)
+}
+
+// entriesOf lists an app's live objects, oldest first.
+func entriesOf(ctx context.Context, tx pgx.Tx, workspaceID, appID string) ([]entry, error) {
+	rows, err := tx.Query(ctx, `SELECT `+entryColumns+` FROM lake_objects
+		WHERE workspace_id = $1 AND app_id = $2 ORDER BY created_at, object_id`, workspaceID, appID)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	entries, err := pgx.CollectRows(rows, scanEntry)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	return entries, nil
+}
+
+// Snapshot is the store of one app as it stood at one instant.
+type Snapshot struct {
+	Version int64
+	Objects []Object // whose range of ts meets the one asked for, oldest first
+	Links   Links
+	FreshTo time.Time // everything accepted before it is in
+
+	release func()
+}
+
+// Release lets the objects be deleted once they are garbage. It may be called
+// again; a question that never calls it keeps files until the process ends.
+func (s *Snapshot) Release() { s.release() }
+
+// Snapshot reads the manifest of an app of ctx's workspace: the objects that
+// hold events from from up to to, where zero means open. The caller must call
+// Release when it has read them.
+func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (*Snapshot, error) {
+	workspaceID, err := tenancy.Workspace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Before the manifest is read: what has landed until then is in it.
+	snapshot := &Snapshot{FreshTo: l.freshTo(ctx)}
+	var entries []Object
+	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		// One statement, so that the version, the link number and the objects
+		// are of one instant.
+		rows, err := tx.Query(ctx, `
+			SELECT a.version, a.link_number, o.object_id::text, o.key, o.kind, o.level, o.schema_version, o.rows, o.bytes,
+			  o.min_ts, o.max_ts, o.link_number
+			FROM lake_apps a LEFT JOIN lake_objects o ON o.workspace_id = a.workspace_id AND o.app_id = a.app_id
+			  AND o.kind = 'events' AND ($3::timestamptz IS NULL OR o.max_ts >= $3) AND ($4::timestamptz IS NULL OR o.min_ts < $4)
+			WHERE a.workspace_id = $1 AND a.app_id = $2
+			ORDER BY o.created_at, o.object_id`, workspaceID, appID, orNil(from), orNil(to))
+		if err != nil {
+			return fmt.Errorf("read manifest: %w", err)
+		}
+		defer rows.Close()
+		entries = entries[:0]
+		oldest := int64(-1)
+		for rows.Next() {
+			var o Object
+			var id, key, kind *string
+			var level, schema *int
+			var count, bytes, link *int64
+			var minTS, maxTS *time.Time
+			if err := rows.Scan(&snapshot.Version, &snapshot.Links.Number, &id, &key, &kind, &level, &schema, &count, &bytes,
+				&minTS, &maxTS, &link); err != nil {
+				return fmt.Errorf("read manifest: %w", err)
+			}
+			if id == nil { // an app without objects
+				continue
+			}
+			o = Object{ID: *id, Key: *key, Kind: *kind, Level: *level, SchemaVersion: *schema, Rows: *count, Bytes: *bytes,
+				MinTS: minTS.UTC(), MaxTS: maxTS.UTC(), LinkNumber: *link}
+			if oldest < 0 || o.LinkNumber < oldest {
+				oldest = o.LinkNumber
+			}
+			entries = append(entries, o)
+		}
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("read manifest: %w", err)
+		}
+		rows.Close()
+		if oldest >= 0 && oldest < snapshot.Links.Number {
+			snapshot.Links, err = l.links.load(ctx, tx, workspaceID, appID, snapshot.Links.Number, oldest)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]string, len(entries))
+	for i := range entries {
+		keys[i] = entries[i].Key
+	}
+	snapshot.release = l.leases.hold(keys)
+	for i := range entries {
+		if entries[i].Path, err = l.cfg.Objects.Local(ctx, entries[i].Key); err != nil {
+			snapshot.Release()
+			return nil, fmt.Errorf("snapshot: %w", err)
+		}
+	}
+	snapshot.Objects = entries
+	return snapshot, nil
+}
+
+func orNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// leases counts the questions that may read an object. An object of a snapshot
+// was live when the manifest was read, and garbage is kept for a while, so there
+// is no gap between reading and holding.
+type leases struct {
+	mu   sync.Mutex
+	held map[string]int
+}
+
+func (l *leases) hold(keys []string) (release func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held == nil {
+		l.held = map[string]int{}
+	}
+	for _, key := range keys {
+		l.held[key]++
+	}
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, key := range keys {
+			if l.held[key]--; l.held[key] == 0 {
+				delete(l.held, key)
+			}
+		}
+	})
+}
+
+func (l *leases) isHeld(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[key] > 0
+}

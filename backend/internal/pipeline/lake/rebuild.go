@@ -1,0 +1,466 @@
+package lake
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/causality-project/causality/backend/internal/account/tenancy"
+	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
+	"github.com/causality-project/causality/backend/internal/pipeline/stream"
+	"github.com/causality-project/causality/backend/internal/platform/event"
+)
+
+// RebuildProgress is told after each object.
+type RebuildProgress struct {
+	Objects      int
+	ObjectsTotal int
+	Rows         int64
+	Problems     []Problem // found since the last time
+}
+
+// Rebuild makes an app's manifest anew from its objects alone, or that of all
+// apps of ctx's workspace for an empty appID: the list of objects, counters,
+// person links, catalog, seen ids and, where it is lost or older than the
+// stream, the sink's offset. Events that are still in the stream land again if
+// they have to; the list of refused events is kept as it is.
+func (l *Lake) Rebuild(ctx context.Context, appID string, report func(RebuildProgress)) error {
+	workspaceID, err := tenancy.Workspace(ctx)
+	if err != nil {
+		return err
+	}
+	apps, err := l.appsOf(ctx, workspaceID, appID)
+	if err != nil {
+		return err
+	}
+	l.compacting.Lock()
+	defer l.compacting.Unlock()
+	r := &rebuild{lake: l, workspaceID: workspaceID, report: report}
+	for _, app := range apps {
+		if err := r.read(ctx, app); err != nil {
+			return err
+		}
+	}
+	report(r.progress)
+	for lane, s := range l.sinks {
+		if err := r.restoreOffset(ctx, lane); err != nil {
+			return err
+		}
+		s.loaded.Store(false)
+	}
+	for _, app := range apps {
+		if err := r.app(ctx, app); err != nil {
+			return fmt.Errorf("rebuild app %s: %w", app, err)
+		}
+	}
+	return nil
+}
+
+type rebuild struct {
+	lake        *Lake
+	workspaceID string
+	report      func(RebuildProgress)
+	progress    RebuildProgress
+	entries     map[string][]entry // by app, as the objects carry them
+	offsets     map[stream.Lane]laneOffset
+}
+
+type laneOffset struct {
+	incarnation string
+	last        uint64
+}
+
+// read collects the manifest rows that an app's objects carry.
+func (r *rebuild) read(ctx context.Context, appID string) error {
+	if r.entries == nil {
+		r.entries, r.offsets = map[string][]entry{}, map[stream.Lane]laneOffset{}
+	}
+	for object, err := range r.lake.cfg.Objects.List(ctx, appPrefix(appID)) {
+		if err != nil {
+			return err
+		}
+		if !strings.HasSuffix(object.Key, ".parquet") {
+			continue
+		}
+		e, err := r.lake.readEntry(ctx, object.Key)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			r.problem(object.Key, fmt.Sprintf("The object cannot be used: %v. Restore it from a backup and rebuild again, or move it away.", err))
+		case e.Key != object.Key || e.AppID != appID || e.WorkspaceID != r.workspaceID:
+			r.problem(object.Key, "The object belongs elsewhere and was left out: its own row names "+e.Key+".")
+		case e.Kind == kindEvents:
+			e.Bytes = object.Bytes
+			r.entries[appID] = append(r.entries[appID], e)
+			r.progress.ObjectsTotal++
+		}
+	}
+	return nil
+}
+
+func (r *rebuild) problem(object, what string) {
+	r.progress.Problems = append(r.progress.Problems, Problem{object, what})
+}
+
+// restoreOffset settles where a lane goes on. An offset that fits the stream is
+// kept. A lost one is derived: an object of the run [a,b] could only be written
+// after everything before a had landed.
+func (r *rebuild) restoreOffset(ctx context.Context, lane stream.Lane) error {
+	state, err := r.lake.cfg.Stream.State(ctx, lane)
+	if err != nil {
+		return err
+	}
+	offset := laneOffset{incarnation: r.lake.cfg.Stream.Incarnation(lane)}
+	for _, entries := range r.entries {
+		for i := range entries {
+			if e := &entries[i]; e.Level == 0 && e.Lane == lane && e.Incarnation == offset.incarnation && e.FirstSeq > 0 {
+				offset.last = max(offset.last, e.FirstSeq-1)
+			}
+		}
+	}
+	if state.FirstSeq > 0 {
+		offset.last = max(offset.last, state.FirstSeq-1)
+	}
+	err = r.lake.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
+		var stored string
+		var last int64
+		err := tx.QueryRow(ctx, `SELECT incarnation, last_seq FROM lake_offsets WHERE lane = $1 FOR UPDATE`, lane).Scan(&stored, &last)
+		if err == nil && stored == offset.incarnation && uint64(last)+1 >= state.FirstSeq {
+			offset.last = uint64(last)
+			return nil
+		}
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO lake_offsets (lane, incarnation, last_seq) VALUES ($1, $2, $3)
+			ON CONFLICT (lane) DO UPDATE SET incarnation = excluded.incarnation, last_seq = excluded.last_seq, committed_at = now()`,
+			lane, offset.incarnation, int64(offset.last))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("restore the sink's offset: %w", err)
+	}
+	r.offsets[lane] = offset
+	return nil
+}
+
+// choose picks the objects that hold every landed event once, and those that
+// they make superfluous.
+func (r *rebuild) choose(entries []entry) (live, superseded []entry) {
+	// Fresh objects: of the tries of one run, the last counts. Runs of a lane
+	// follow one another, so a try that reaches into the next run has failed.
+	var fresh, merged []entry
+	for _, e := range entries {
+		if e.Level > 0 {
+			merged = append(merged, e)
+		} else if offset := r.offsets[e.Lane]; e.Incarnation != offset.incarnation || e.FirstSeq <= offset.last {
+			fresh = append(fresh, e) // others come again from the stream
+		}
+	}
+	slices.SortFunc(fresh, func(a, b entry) int {
+		return cmp.Or(strings.Compare(string(a.Lane), string(b.Lane)), strings.Compare(a.Incarnation, b.Incarnation),
+			cmp.Compare(a.FirstSeq, b.FirstSeq), a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
+	})
+	var runs []entry
+	for i := 0; i < len(fresh); {
+		end := i + 1
+		for end < len(fresh) && fresh[end].Lane == fresh[i].Lane && fresh[end].Incarnation == fresh[i].Incarnation && fresh[end].FirstSeq == fresh[i].FirstSeq {
+			end++
+		}
+		tries := fresh[i:end]
+		if end < len(fresh) && fresh[end].Lane == fresh[i].Lane && fresh[end].Incarnation == fresh[i].Incarnation {
+			next := fresh[end].FirstSeq
+			if fitting := slices.DeleteFunc(slices.Clone(tries), func(e entry) bool { return e.LastSeq >= next }); len(fitting) > 0 {
+				tries = fitting
+			}
+		}
+		runs = append(runs, tries[len(tries)-1])
+		i = end
+	}
+	// Merged objects hold their sources whole, and a later merge holds an earlier
+	// one whole or not at all. So the latest come first.
+	slices.SortFunc(merged, func(a, b entry) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(b.ID, a.ID))
+	})
+	var held seen.Ranges
+	for _, e := range append(merged, runs...) {
+		switch {
+		case e.Level > 0 && held.Overlaps(e.Sources):
+			if held.Covers(e.Sources) {
+				superseded = append(superseded, e)
+			}
+		case e.Level == 0 && held.Covers(e.Sources): // it went into a chosen merged one
+			superseded = append(superseded, e)
+		default:
+			live = append(live, e)
+			if e.Level > 0 {
+				held = seen.Union(held, e.Sources)
+			}
+		}
+	}
+	return live, superseded
+}
+
+// app rebuilds one app in one transaction, under the lock of its row: its sink
+// waits meanwhile, and events wait in the stream.
+func (r *rebuild) app(ctx context.Context, appID string) error {
+	live, superseded := r.choose(r.entries[appID])
+	// Objects of an earlier numbering could share numbers; dedupe works on them.
+	var commits int64
+	var sums totals
+	var last time.Time
+	for i := range live {
+		commits = max(commits, live[i].Sources.Last())
+		sums.Duplicates = max(sums.Duplicates, live[i].Totals.Duplicates)
+		sums.Rejected = max(sums.Rejected, live[i].Totals.Rejected)
+		sums.Dropped = max(sums.Dropped, live[i].Totals.Dropped)
+		if live[i].MaxReceivedAt.After(last) {
+			last = live[i].MaxReceivedAt
+		}
+	}
+	var repeated []string
+	err := r.lake.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO lake_apps (workspace_id, app_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, r.workspaceID, appID); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `SELECT FROM lake_apps WHERE workspace_id = $1 AND app_id = $2 FOR UPDATE`, r.workspaceID, appID); err != nil {
+			return err
+		}
+		for _, table := range []string{"lake_objects", "person_links", "catalog_events", "catalog_event_days", "catalog_properties"} {
+			if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE workspace_id = $1 AND app_id = $2`, r.workspaceID, appID); err != nil {
+				return err
+			}
+		}
+		r.lake.cfg.Catalog.Forget(appID)
+		r.lake.resolve.forget(appID)
+		if err := r.lake.seen.Reset(appID); err != nil {
+			return err
+		}
+		content := &appContent{rebuild: r, appID: appID}
+		if err := content.read(ctx, tx, live); err != nil {
+			return err
+		}
+		repeated = content.repeated
+		linkNumber, err := content.storeLinks(ctx, tx, live)
+		if err != nil {
+			return err
+		}
+		var batch pgx.Batch
+		var rows int64
+		keys := make([]string, len(live))
+		for i := range live {
+			live[i].LinkNumber = 0 // the links are numbered anew
+			live[i].queueInsert(&batch)
+			rows += live[i].Rows
+			keys[i] = live[i].Key
+		}
+		batch.Queue(`DELETE FROM lake_garbage WHERE key = ANY ($1)`, keys)
+		var dead []string
+		for i := range superseded {
+			dead = append(dead, superseded[i].Key)
+		}
+		batch.Queue(`INSERT INTO lake_garbage (key, workspace_id) SELECT unnest($1::text[]), $2::uuid ON CONFLICT DO NOTHING`, dead, r.workspaceID)
+		batch.Queue(`UPDATE lake_apps SET version = greatest(version, $3) + 1, commits = greatest(commits, $3), link_number = $4,
+			duplicates = greatest(duplicates, $5), stored = $6 + greatest(duplicates, $5), rejected = greatest(rejected, $7),
+			dropped = greatest(dropped, $8), last_received_at = greatest(last_received_at, $9)
+			WHERE workspace_id = $1 AND app_id = $2`,
+			r.workspaceID, appID, commits, linkNumber, sums.Duplicates, rows, sums.Rejected, sums.Dropped, orNil(last))
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return fmt.Errorf("write manifest: %w", err)
+		}
+		r.lake.links.forget(appID)
+		return r.lake.seen.Cover(appID, seen.Union(seen.Ranges{1, max(commits, 1)}))
+	})
+	if err != nil {
+		return errors.Join(err, r.lake.seen.Reset(appID))
+	}
+	if len(repeated) == 0 {
+		return nil
+	}
+	// Copies of an id in several objects: merging these leaves the first.
+	_, err = r.lake.compactLocked(ctx, r.workspaceID, appID, func(entries []entry, _ int64) []entry {
+		return slices.DeleteFunc(entries, func(e entry) bool { return !slices.Contains(repeated, e.Key) })
+	}, 1)
+	return err
+}
+
+// appContent is what an app's rows tell beside themselves.
+type appContent struct {
+	*rebuild
+	appID    string
+	linking  []*event.Event
+	repeated []string // keys of objects that share an id with another
+}
+
+func (c *appContent) read(ctx context.Context, tx pgx.Tx, live []entry) error {
+	again := map[event.ID]struct{}{}
+	for i := range live {
+		if err := c.readObject(ctx, tx, &live[i], again); err != nil {
+			return fmt.Errorf("read %s: %w", live[i].Key, err)
+		}
+		c.progress.Objects++
+		c.progress.Rows += live[i].Rows
+		c.report(c.progress)
+		c.progress.Problems = nil
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	for i := range live {
+		shares := false
+		err := c.lake.withFile(ctx, live[i].Key, func(file *parquetv1.File) error {
+			return file.ReadIDs(func(ids []event.ID) error {
+				for _, id := range ids {
+					if _, ok := again[id]; ok {
+						shares = true
+					}
+				}
+				return ctx.Err()
+			})
+		})
+		if err != nil {
+			return err
+		}
+		if shares {
+			c.repeated = append(c.repeated, live[i].Key)
+		}
+	}
+	return nil
+}
+
+// readObject takes an object's ids, links and catalog entries.
+func (c *appContent) readObject(ctx context.Context, tx pgx.Tx, object *entry, again map[event.ID]struct{}) error {
+	ids := make([]event.ID, 0, object.Rows)
+	observed := c.lake.cfg.Catalog.Begin(c.workspaceID, c.appID)
+	err := c.lake.withFile(ctx, object.Key, func(file *parquetv1.File) (err error) {
+		reader := file.Read()
+		defer func() { err = errors.Join(err, reader.Close()) }()
+		for {
+			row, err := reader.Next()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			e := parquetv1.Decode(row)
+			ids = append(ids, e.ID)
+			observed.Observe(&e, nil)
+			if e.Type == event.Identify || e.Type == event.Alias {
+				c.linking = append(c.linking, &e)
+			}
+			if len(ids)%4096 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(ids, func(a, b event.ID) int { return slices.Compare(a[:], b[:]) })
+	known, err := c.lake.seen.Contains(c.appID, ids)
+	if err != nil {
+		return err
+	}
+	for i := range ids {
+		if known[i] || i > 0 && ids[i] == ids[i-1] {
+			again[ids[i]] = struct{}{}
+		}
+	}
+	if err := c.lake.seen.Add(c.appID, nil, ids); err != nil {
+		return err
+	}
+	if err := observed.Commit(ctx, tx); err != nil {
+		return err
+	}
+	observed.Committed()
+	return nil
+}
+
+// storeLinks works the person links out of all IDENTIFY and ALIAS events. The
+// objects' keys were resolved through links whose numbers are lost, some of them
+// corrected since; each id whose rows carry a key that the new links do not lead
+// on from gets an undone link, so that readers look at the id itself.
+func (c *appContent) storeLinks(ctx context.Context, tx pgx.Tx, live []entry) (int64, error) {
+	change, err := planLinks(ctx, tx, c.workspaceID, c.appID, 0, c.linking)
+	if err != nil {
+		return 0, err
+	}
+	now := hops{next: map[int64]int64{}}
+	now.apply(&change)
+	wrong := map[[2]string]int64{} // kind and id → the key that misleads
+	for i := range live {
+		err := c.lake.withFile(ctx, live[i].Key, func(file *parquetv1.File) (err error) {
+			reader := file.Read()
+			defer func() { err = errors.Join(err, reader.Close()) }()
+			for {
+				row, err := reader.Next()
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				c.findMisleading(row, &now, wrong)
+			}
+		})
+		if err != nil {
+			return 0, fmt.Errorf("read %s: %w", live[i].Key, err)
+		}
+	}
+	if len(wrong) > 0 {
+		for id, key := range wrong {
+			change.number++
+			k := link{number: change.number, kind: id[0], fromID: id[1], toKey: key, undone: true, why: "earlier", fromKey: event.AnonymousKey(id[1])}
+			if k.kind == kindAlias {
+				k.fromKey = event.UserKey(id[1])
+			}
+			k.ts = time.Unix(0, 0).UTC()
+			change.insert = append(change.insert, k)
+		}
+		change.number++ // they were undone by a later change than their own
+	}
+	var batch pgx.Batch
+	change.queue(&batch, c.workspaceID, c.appID)
+	if len(wrong) > 0 {
+		batch.Queue(`UPDATE person_links SET undone_number = $3 WHERE workspace_id = $1 AND app_id = $2 AND to_id = ''`, c.workspaceID, c.appID, change.number)
+	}
+	if batch.Len() > 0 {
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return 0, fmt.Errorf("write person links: %w", err)
+		}
+	}
+	return change.number, nil
+}
+
+func (c *appContent) findMisleading(row parquet.Row, now *hops, wrong map[[2]string]int64) {
+	key := parquetv1.UserKey(row)
+	if key == 0 {
+		return
+	}
+	kind, id := kindAlias, parquetv1.UserID(row)
+	own := int64(0)
+	if id != "" {
+		own = event.UserKey(id)
+	} else {
+		kind, id = kindIdentify, parquetv1.AnonymousID(row)
+		own = event.AnonymousKey(id)
+	}
+	if person := now.person(own); now.person(key) != person {
+		wrong[[2]string{kind, catalog.Storable(id)}] = key
+	}
+}

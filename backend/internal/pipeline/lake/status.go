@@ -1,0 +1,288 @@
+package lake
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/causality-project/causality/backend/internal/account/tenancy"
+)
+
+// freshTo is the instant before which everything accepted has landed: the
+// receipt of the oldest event that still waits, or now. The zero time says that
+// the stream cannot tell.
+func (l *Lake) freshTo(ctx context.Context) time.Time {
+	fresh := time.Now().UTC()
+	for lane, s := range l.sinks {
+		if !s.loaded.Load() {
+			return time.Time{}
+		}
+		events, oldest, err := l.cfg.Stream.Waiting(ctx, lane, s.committed.Load())
+		if err != nil {
+			return time.Time{}
+		}
+		if events > 0 && oldest.Before(fresh) {
+			fresh = oldest.UTC()
+		}
+	}
+	return fresh
+}
+
+// Counters account for every event: Accepted = Stored + Waiting, and
+// Stored = Queryable + Duplicates.
+type Counters struct {
+	Accepted       int64 // answered with 200
+	Waiting        int64 // durable in the stream, on their way
+	Stored         int64 // landed
+	Duplicates     int64 // sent again, counted once
+	Queryable      int64 // rows that the manifest lists
+	Rejected       int64
+	Dropped        int64 // by senders, as they report
+	LastReceivedAt time.Time
+}
+
+// Counters counts one app of ctx's workspace, or all of its apps for an empty
+// appID. Waiting is known for the whole installation only, and zero for an app.
+func (l *Lake) Counters(ctx context.Context, appID string) (Counters, error) {
+	all, err := l.AppCounters(ctx)
+	if err != nil {
+		return Counters{}, err
+	}
+	if appID != "" {
+		return all[appID], nil
+	}
+	var sum Counters
+	for _, c := range all {
+		sum.Stored += c.Stored
+		sum.Duplicates += c.Duplicates
+		sum.Queryable += c.Queryable
+		sum.Rejected += c.Rejected
+		sum.Dropped += c.Dropped
+		if c.LastReceivedAt.After(sum.LastReceivedAt) {
+			sum.LastReceivedAt = c.LastReceivedAt
+		}
+	}
+	for lane, s := range l.sinks {
+		waiting, _, err := l.cfg.Stream.Waiting(ctx, lane, s.committed.Load())
+		if err != nil {
+			return Counters{}, err
+		}
+		sum.Waiting += waiting
+	}
+	sum.Accepted = sum.Stored + sum.Waiting
+	return sum, nil
+}
+
+// AppCounters counts each app of ctx's workspace, by app id, what has landed.
+func (l *Lake) AppCounters(ctx context.Context) (map[string]Counters, error) {
+	workspaceID, err := tenancy.Workspace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counters := map[string]Counters{}
+	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		clear(counters)
+		rows, err := tx.Query(ctx, `SELECT a.app_id::text, a.stored, a.duplicates, a.rejected, a.dropped, a.last_received_at,
+			(SELECT coalesce(sum(o.rows), 0)::bigint FROM lake_objects o
+			 WHERE o.workspace_id = a.workspace_id AND o.app_id = a.app_id AND o.kind = 'events')
+			FROM lake_apps a WHERE a.workspace_id = $1`, workspaceID)
+		if err != nil {
+			return fmt.Errorf("count events: %w", err)
+		}
+		var appID string
+		var c Counters
+		var last *time.Time
+		_, err = pgx.ForEachRow(rows, []any{&appID, &c.Stored, &c.Duplicates, &c.Rejected, &c.Dropped, &last, &c.Queryable}, func() error {
+			c.Accepted, c.LastReceivedAt = c.Stored, time.Time{}
+			if last != nil {
+				c.LastReceivedAt = last.UTC()
+			}
+			counters[appID] = c
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("count events: %w", err)
+		}
+		return nil
+	})
+	return counters, err
+}
+
+// Status is the state of one part of the lake, for operators.
+type Status struct {
+	Name    string
+	State   string // ok, degraded or down
+	Message string // what is wrong and what to do; empty when ok
+	Figures []Figure
+}
+
+// Figure is a number about a part.
+type Figure struct {
+	Name  string
+	Value float64
+	Unit  string // events, bytes, objects, messages, seconds
+}
+
+// Status tells how the sinks, the object store and compaction do.
+func (l *Lake) Status(ctx context.Context) []Status {
+	statuses := make([]Status, 0, 4)
+	for lane, s := range l.sinks {
+		statuses = append(statuses, s.status(ctx, string(lane)))
+	}
+	slices.SortFunc(statuses, func(a, b Status) int { return -compareStrings(a.Name, b.Name) }) // live first
+	store := Status{Name: "Object store", State: "ok"}
+	if usage, err := l.cfg.Objects.Usage(ctx); err != nil {
+		store.State, store.Message = "down", "The object store cannot be read: "+err.Error()
+	} else {
+		store.Figures = []Figure{{"objects", float64(usage.Objects), "objects"}, {"used", float64(usage.UsedBytes), "bytes"}, {"free", float64(usage.FreeBytes), "bytes"}}
+		if usage.TotalBytes > 0 && usage.FreeBytes < usage.TotalBytes/50 {
+			store.State = "degraded"
+			store.Message = fmt.Sprintf("Less than 2 %% of the disk at %s is free. Free some room: once it is full, events wait in the stream.", usage.Path)
+		}
+	}
+	statuses = append(statuses, store, l.compaction.status())
+	return statuses
+}
+
+func compareStrings(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+func (s *sink) status(ctx context.Context, lane string) Status {
+	s.mu.Lock()
+	trouble, since, parked := s.trouble, s.since, s.parked
+	s.mu.Unlock()
+	status := Status{Name: "Sink (" + lane + ")", State: "ok"}
+	if parked > 0 {
+		status.State = "degraded"
+		status.Message = fmt.Sprintf("%d messages could not be landed and were set aside as dead letters; the log names the reasons.", parked)
+	}
+	if trouble != nil {
+		status.State = "degraded"
+		status.Message = fmt.Sprintf("Nothing has landed since %s; events wait in the stream and are not lost. Cause: %v.", since.UTC().Format(time.RFC3339), trouble)
+		if time.Since(since) > time.Minute {
+			status.State = "down"
+		}
+	}
+	status.Figures = append(status.Figures, Figure{"landed through", float64(s.committed.Load()), "messages"})
+	if waiting, oldest, err := s.lake.cfg.Stream.Waiting(ctx, s.lane, s.committed.Load()); err == nil {
+		status.Figures = append(status.Figures, Figure{"waiting", float64(waiting), "events"})
+		if waiting > 0 {
+			status.Figures = append(status.Figures, Figure{"oldest waits", time.Since(oldest).Seconds(), "seconds"})
+		}
+	}
+	return status
+}
+
+// Lag tells how long events take from acceptance to being queryable.
+type Lag struct {
+	Oldest  time.Duration // age of the oldest event that waits; 0: none
+	P95     time.Duration // over the last 5 minutes
+	History []LagSample   // one a minute, the last hour, oldest first
+}
+
+// LagSample is the 95th percentile of one minute.
+type LagSample struct {
+	At  time.Time // start of the minute
+	P95 time.Duration
+}
+
+// Lag reads the meters.
+func (l *Lake) Lag(ctx context.Context) Lag {
+	lag := l.lag.read(time.Now())
+	for lane, s := range l.sinks {
+		if events, oldest, err := l.cfg.Stream.Waiting(ctx, lane, s.committed.Load()); err == nil && events > 0 {
+			lag.Oldest = max(lag.Oldest, time.Since(oldest))
+		}
+	}
+	return lag
+}
+
+// lagMeter counts events by their lag in 20 buckets a decade (steps of 12 %),
+// from 1 ms to a day, a minute at a time for an hour.
+type lagMeter struct {
+	mu      sync.Mutex
+	minutes [60]lagMinute
+}
+
+const lagBuckets = 160
+
+type lagMinute struct {
+	at     time.Time
+	counts [lagBuckets]int64
+}
+
+// lagBounds are the upper ends of the buckets.
+var lagBounds = func() (bounds [lagBuckets]time.Duration) {
+	at := float64(time.Millisecond)
+	for i := range bounds {
+		bounds[i] = time.Duration(at)
+		at *= 1.1220184543019633 // 10^(1/20)
+	}
+	return bounds
+}()
+
+func (m *lagMeter) add(lag time.Duration, events int) {
+	if events == 0 {
+		return
+	}
+	bucket, _ := slices.BinarySearch(lagBounds[:], lag)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now().UTC().Truncate(time.Minute)
+	minute := &m.minutes[now.Unix()/60%60]
+	if !minute.at.Equal(now) {
+		*minute = lagMinute{at: now}
+	}
+	minute.counts[min(bucket, lagBuckets-1)] += int64(events)
+}
+
+func (m *lagMeter) read(now time.Time) Lag {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var lag Lag
+	var recent [lagBuckets]int64
+	this := now.UTC().Truncate(time.Minute)
+	for age := 59; age >= 0; age-- {
+		at := this.Add(-time.Duration(age) * time.Minute)
+		minute := &m.minutes[at.Unix()/60%60]
+		if !minute.at.Equal(at) {
+			continue
+		}
+		lag.History = append(lag.History, LagSample{At: at, P95: percentile95(&minute.counts)})
+		if age < 5 {
+			for i, n := range minute.counts {
+				recent[i] += n
+			}
+		}
+	}
+	lag.P95 = percentile95(&recent)
+	return lag
+}
+
+func percentile95(counts *[lagBuckets]int64) time.Duration {
+	var total int64
+	for _, n := range counts {
+		total += n
+	}
+	if total == 0 {
+		return 0
+	}
+	rank := (total*95 + 99) / 100
+	for i, n := range counts {
+		if rank -= n; rank <= 0 {
+			return lagBounds[i]
+		}
+	}
+	return lagBounds[lagBuckets-1]
+}
