@@ -14,8 +14,10 @@ import (
 	"github.com/causality-project/causality/backend/internal/platform/fault"
 )
 
-// pingEvery keeps proxies from closing a quiet stream.
-const pingEvery = 15 * time.Second
+const (
+	pingEvery   = 15 * time.Second // keeps proxies from closing a quiet stream
+	missedEvery = 100 * time.Millisecond
+)
 
 // Apps resolves the app that a viewer names. tenancy implements it.
 type Apps interface {
@@ -31,7 +33,7 @@ func (h *Hub) Handler(apps Apps, stopping <-chan struct{}, writeError func(http.
 		query := r.URL.Query()
 		wanted := query.Get("app")
 		if wanted == "" {
-			writeError(w, r, fault.InvalidField("app", "name the app to watch, as in /v1/live?app=demo"))
+			writeError(w, r, fault.InvalidField("app", "Name the app to watch, as in /v1/live?app=demo"))
 			return
 		}
 		app, err := apps.Get(r.Context(), wanted)
@@ -40,7 +42,7 @@ func (h *Hub) Handler(apps Apps, stopping <-chan struct{}, writeError func(http.
 			return
 		}
 		v := newViewer(app.WorkspaceID, app.ID, query["event"])
-		if err := h.join(v); err != nil {
+		if err := h.join(r.Context(), v); err != nil {
 			writeError(w, r, err)
 			return
 		}
@@ -78,6 +80,15 @@ func (v *viewer) stream(ctx context.Context, w http.ResponseWriter, stopping <-c
 			return
 		case <-ping.C:
 			ok = write([]byte(": ping\n\n"))
+		case <-v.lost:
+			// Said once in a while: a burst would otherwise be answered with a burst.
+			select {
+			case <-ctx.Done():
+				return
+			case <-stopping:
+				return
+			case <-time.After(missedEvery):
+			}
 		case next := <-v.frames:
 			ok = write(next)
 			for more := true; ok && more; { // what waits goes out in one flush

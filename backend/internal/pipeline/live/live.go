@@ -28,7 +28,8 @@ const (
 
 // Source is the stream as this package needs it.
 type Source interface {
-	Follow(ctx context.Context, lane stream.Lane, fn func(stream.Message)) error
+	State(ctx context.Context, lane stream.Lane) (stream.State, error)
+	FollowFrom(ctx context.Context, lane stream.Lane, seq uint64, fn func(stream.Message)) error
 }
 
 // Hub copies events from the stream to its viewers.
@@ -38,6 +39,7 @@ type Hub struct {
 
 	mu      sync.Mutex
 	viewers map[*viewer]struct{}
+	from    uint64        // where the first of them begins
 	changed chan struct{} // holds one token: the set of viewers is another
 }
 
@@ -66,8 +68,11 @@ func (h *Hub) Run(ctx context.Context) error {
 func (h *Hub) follow(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	h.mu.Lock()
+	from := h.from
+	h.mu.Unlock()
 	ended := make(chan error, 1)
-	go func() { ended <- h.source.Follow(ctx, stream.Live, h.deliver) }()
+	go func() { ended <- h.source.FollowFrom(ctx, stream.Live, from, h.deliver) }()
 	for {
 		select {
 		case err := <-ended:
@@ -102,7 +107,7 @@ func (h *Hub) deliver(message stream.Message) {
 	viewers := h.watching(batch.WorkspaceID, batch.AppID)
 	if message.Missed > 0 { // the stream itself ran ahead of us, for everybody
 		for _, v := range h.everyone() {
-			v.missed.Add(message.Missed)
+			v.lose(message.Missed)
 		}
 	}
 	if len(viewers) == 0 || message.Err != nil {
@@ -151,14 +156,22 @@ func (h *Hub) everyone() []*viewer {
 	return slices.Collect(maps.Keys(h.viewers))
 }
 
-func (h *Hub) join(v *viewer) error {
+// join admits a viewer: what is published after it returns will be shown.
+func (h *Hub) join(ctx context.Context, v *viewer) error {
+	state, err := h.source.State(ctx, stream.Live)
+	if err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.viewers) >= maxViewers {
 		return &fault.Error{
 			Kind: fault.Unavailable, RetryAfter: 30 * time.Second,
-			Message: "too many people watch live events on this server; try again in a minute",
+			Message: "Too many people watch live events on this server. Try again in a minute",
 		}
+	}
+	if len(h.viewers) == 0 {
+		h.from = state.LastSeq + 1
 	}
 	h.viewers[v] = struct{}{}
 	h.announce()
@@ -185,13 +198,22 @@ type viewer struct {
 	names              []string // empty: every event
 	frames             chan []byte
 	missed             atomic.Int64
+	lost               chan struct{} // holds one token: missed has grown
 
 	second  time.Time // when the running second began, and how many it took;
 	inTaken int       // of the hub's goroutine alone
 }
 
 func newViewer(workspaceID, appID string, names []string) *viewer {
-	return &viewer{workspaceID: workspaceID, appID: appID, names: names, frames: make(chan []byte, maxFrames)}
+	return &viewer{workspaceID: workspaceID, appID: appID, names: names, frames: make(chan []byte, maxFrames), lost: make(chan struct{}, 1)}
+}
+
+func (v *viewer) lose(events int64) {
+	v.missed.Add(events)
+	select {
+	case v.lost <- struct{}{}:
+	default:
+	}
 }
 
 func (v *viewer) wants(name string) bool { return len(v.names) == 0 || slices.Contains(v.names, name) }
@@ -202,7 +224,7 @@ func (v *viewer) admits(now time.Time) bool {
 		v.second, v.inTaken = now, 0
 	}
 	if v.inTaken >= maxRate || len(v.frames) == cap(v.frames) {
-		v.missed.Add(1)
+		v.lose(1)
 		return false
 	}
 	v.inTaken++

@@ -336,8 +336,14 @@ func (s *Stream) Follow(ctx context.Context, from Lane, fn func(Message)) error 
 	if err != nil {
 		return err
 	}
+	return s.FollowFrom(ctx, from, state.LastSeq+1, fn)
+}
+
+// FollowFrom is Follow from a sequence on that the caller knows, so that nothing
+// is lost between a promise to somebody and the first read.
+func (s *Stream) FollowFrom(ctx context.Context, from Lane, seq uint64, fn func(Message)) error {
 	incarnation := s.Incarnation(from)
-	seq, missed := state.LastSeq+1, int64(0)
+	missed := int64(0)
 	for ctx.Err() == nil {
 		messages, err := s.Fetch(ctx, from, seq, FetchLimit{Messages: 100, Bytes: 8 << 20})
 		if err == nil && len(messages) == 0 {
