@@ -20,7 +20,7 @@ import (
 
 const (
 	lockWait     = time.Second // for a process that is just ending
-	closeWait    = 5 * time.Second
+	closeWait    = 2 * time.Second
 	compactAbove = 1 << 20
 	keyLength    = 8 + 8 + 4 + 4 + 4
 )
