@@ -138,13 +138,23 @@ func lockFile(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the data directory cannot be locked: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		holder, _ := os.ReadFile(path)
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another causality (process %s) uses the data directory %s: stop it, or choose another directory with --data", strings.TrimSpace(string(holder)), filepath.Dir(path))
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
 		}
-		return nil, fmt.Errorf("the data directory cannot be locked: %s: %w", path, err)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(fmt.Errorf("the data directory cannot be locked: %s: %w", path, err), f.Close())
+		}
+		text, _ := os.ReadFile(path)
+		holder, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+		// A process that was killed while it started a child leaves the lock to
+		// that child for the moment until the child becomes another program.
+		if holder > 0 && errors.Is(syscall.Kill(holder, 0), syscall.ESRCH) && time.Now().Before(end) {
+			continue
+		}
+		_ = f.Close()
+		return nil, fmt.Errorf("another causality (process %d) uses the data directory %s: stop it, or choose another directory with --data", holder, filepath.Dir(path))
 	}
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
