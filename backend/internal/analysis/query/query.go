@@ -1,0 +1,215 @@
+// Package query owns how questions reach an engine: the Engine interface, the
+// tables that SQL can name (events, users, groups, sessions of one app) and the
+// running of SQL that people write. It does not know what a trend or a funnel
+// is, nor where objects are stored.
+package query
+
+import (
+	"context"
+	"time"
+
+	"github.com/causality-project/causality/backend/internal/platform/fault"
+)
+
+// Engine runs one SELECT at a time for its caller; calls are concurrent.
+//
+// Query hands the columns and then the rows to sink on the caller's goroutine.
+// A slow sink slows the engine down; an error of the sink ends the query and is
+// returned as it is. Ending ctx ends the query within about a second.
+type Engine interface {
+	Query(ctx context.Context, request Request, sink Sink) (Done, error)
+}
+
+// Sink receives an answer.
+type Sink interface {
+	Columns(columns []Column) error
+	Row(row []Cell) error // row is valid until Row returns
+}
+
+// Column is a column of an answer, with the engine's name of its type.
+type Column struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// Cell is one value as text, or NULL.
+type Cell struct {
+	Text string
+	Null bool
+}
+
+// Request is one question in SQL.
+type Request struct {
+	Workspace string // whose turn it uses: the queue is fair over workspaces
+	Tables    Tables // what the SQL can name
+	Zone      string // IANA name; timestamps are shown in it
+	SQL       string
+	Params    []any         // for ? or $1: nil, bool, float64, string
+	Trusted   bool          // made by us: not guarded
+	MaxRows   int64         // 0: no limit; more are cut and Done says so
+	MaxBytes  int64         // of cells; 0: no limit; beyond it the query fails as Exhausted
+	Timeout   time.Duration // from its turn on; default 60 s
+}
+
+// Done closes an answer.
+type Done struct {
+	Rows      int64
+	Truncated bool // MaxRows cut the answer
+}
+
+// App is what a question needs to know of an app.
+type App struct{ ID, WorkspaceID, Name, TimeZone string }
+
+// Snapshot is one consistent view of an app's stored events. Release must be
+// called when the question is done; until then no object of it is deleted.
+type Snapshot struct {
+	Version int64
+	Objects []Object
+	Links   Links
+	FreshTo time.Time // everything accepted before is in
+	Release func()
+}
+
+// Object is one Parquet file of full events.
+type Object struct {
+	ID, Path    string
+	Rows, Bytes int64
+	LinkNumber  int64 // person links are folded into user_key through this number
+}
+
+// Links are the person links that some objects do not have folded in. A row's
+// person is the first that applies:
+//
+//	with user_id:    ChangedUsers[user_id], ByKey[user_key], user_key
+//	without user_id: Changed[anonymous_id], ByKey[user_key], user_key
+type Links struct {
+	Number       int64
+	ByKey        map[int64]int64
+	Changed      map[string]int64
+	ChangedUsers map[string]int64
+}
+
+// Source gives snapshots. from and to bound ts, half-open; zero is open. The
+// context carries the workspace.
+type Source interface {
+	Snapshot(ctx context.Context, appID string, from, to time.Time) (Snapshot, error)
+}
+
+// Limits of SQL that people write.
+const (
+	DefaultRows = 10_000
+	MaxRows     = 100_000
+	MaxSQL      = 256 << 10
+	maxBytes    = 64 << 20
+	maxParams   = 1_000
+
+	runTimeout    = 60 * time.Second
+	exportTimeout = 15 * time.Minute // a slow reader holds the engine back
+)
+
+// Service runs people's SQL.
+type Service struct {
+	engine Engine
+	source Source
+	now    func() time.Time
+}
+
+// New returns a service on an engine and a source of snapshots.
+func New(engine Engine, source Source) *Service {
+	return &Service{engine: engine, source: source, now: time.Now}
+}
+
+// Meta says how an answer was made.
+type Meta struct {
+	FreshTo      time.Time
+	ScannedRows  int64 // of the objects that the question reads
+	ScannedBytes int64
+	Elapsed      time.Duration
+}
+
+// Answer is a whole answer in memory.
+type Answer struct {
+	Columns   []Column
+	Rows      [][]Cell
+	Truncated bool
+	Meta      Meta
+}
+
+// Run answers one SELECT with at most limit rows (0: DefaultRows).
+func (s *Service) Run(ctx context.Context, app App, sql string, params []any, limit int) (*Answer, error) {
+	if limit < 0 || limit > MaxRows {
+		return nil, fault.InvalidField("limit", "must be 1 to 100,000 (0 for 10,000)")
+	}
+	if limit == 0 {
+		limit = DefaultRows
+	}
+	answer := &Answer{}
+	done, meta, err := s.query(ctx, app, Request{
+		SQL: sql, Params: params, MaxRows: int64(limit), MaxBytes: maxBytes, Timeout: runTimeout,
+	}, collector{answer})
+	if err != nil {
+		return nil, err
+	}
+	answer.Truncated, answer.Meta = done.Truncated, meta
+	return answer, nil
+}
+
+// Export hands every row of one SELECT to sink.
+func (s *Service) Export(ctx context.Context, app App, sql string, params []any, sink Sink) error {
+	_, _, err := s.query(ctx, app, Request{SQL: sql, Params: params, Timeout: exportTimeout}, sink)
+	return err
+}
+
+func (s *Service) query(ctx context.Context, app App, request Request, sink Sink) (Done, Meta, error) {
+	if len(request.SQL) > MaxSQL {
+		return Done{}, Meta{}, fault.InvalidField("sql", "is longer than 256 KiB")
+	}
+	if len(request.Params) > maxParams {
+		return Done{}, Meta{}, fault.InvalidField("params", "are more than 1,000")
+	}
+	snapshot, err := s.source.Snapshot(ctx, app.ID, time.Time{}, time.Time{})
+	if err != nil {
+		return Done{}, Meta{}, err
+	}
+	defer snapshot.Release()
+	request.Workspace, request.Zone, request.Tables = app.WorkspaceID, app.TimeZone, TablesOf(snapshot)
+	start := s.now()
+	done, err := s.engine.Query(ctx, request, sink)
+	meta := snapshot.Meta()
+	meta.Elapsed = s.now().Sub(start)
+	return done, meta, err
+}
+
+// Meta is what a snapshot says of an answer that reads all of it.
+func (s Snapshot) Meta() Meta {
+	meta := Meta{FreshTo: s.FreshTo}
+	for _, object := range s.Objects {
+		meta.ScannedRows += object.Rows
+		meta.ScannedBytes += object.Bytes
+	}
+	return meta
+}
+
+// Collect runs a request and keeps its answer.
+func Collect(ctx context.Context, engine Engine, request Request) (*Answer, error) {
+	answer := &Answer{}
+	done, err := engine.Query(ctx, request, collector{answer})
+	if err != nil {
+		return nil, err
+	}
+	answer.Truncated = done.Truncated
+	return answer, nil
+}
+
+// collector keeps an answer in memory.
+type collector struct{ answer *Answer }
+
+func (c collector) Columns(columns []Column) error {
+	c.answer.Columns = columns
+	return nil
+}
+
+func (c collector) Row(row []Cell) error {
+	c.answer.Rows = append(c.answer.Rows, append([]Cell(nil), row...))
+	return nil
+}
