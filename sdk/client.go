@@ -379,6 +379,7 @@ func (c *Client) run(ctx context.Context) {
 		}
 	}
 	attempts.end()
+	c.sender.close()
 	c.step(ctx, nil)
 	err := c.queue.Close()
 	c.mu.Lock()

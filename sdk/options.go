@@ -67,9 +67,6 @@ func (o *Options) complete() error {
 	}
 	between(&wrong, "QueueBytes", &o.QueueBytes, standard, 2<<20, 16<<30)
 
-	if o.Transport == nil {
-		o.Transport = newTransport()
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

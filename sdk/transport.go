@@ -31,12 +31,19 @@ type sender struct {
 	key     string
 	timeout time.Duration
 	gzip    sync.Pool
+	close   func() // ends the idle connections that are ours
 }
 
 func newSender(o *Options) *sender {
+	transport, closeIdle := o.Transport, func() {}
+	if transport == nil {
+		own := newTransport()
+		transport, closeIdle = own, own.CloseIdleConnections
+	}
 	return &sender{
+		close: closeIdle,
 		client: &http.Client{
-			Transport: o.Transport,
+			Transport: transport,
 			// A redirect may be a login page; following it would hand it the key.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
