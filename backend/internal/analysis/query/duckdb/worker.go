@@ -330,15 +330,21 @@ func describeColumns(ctx context.Context, conn *sql.Conn, s statement, params []
 		}
 		return columns, prefix + s.body, nil
 	}
+	given, types, err := columnTypes(ctx, conn, "("+s.body+"\n) AS answer", params)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(columns) != len(given) { // the columns of a statement with parameters are not known before they are bound
+		columns = make([]query.Column, len(given))
+		for i, name := range given {
+			columns[i].Name = name
+		}
+	}
 	names := make([]string, len(columns))
 	for i := range columns {
 		names[i] = "c" + strconv.Itoa(i+1)
 	}
 	inner := "(" + s.body + "\n) AS answer(" + strings.Join(names, ", ") + ")"
-	types, err := columnTypes(ctx, conn, inner, params)
-	if err != nil {
-		return nil, "", err
-	}
 	selected := make([]string, len(columns))
 	for i, t := range types {
 		columns[i].Type = t
@@ -358,24 +364,25 @@ func describeColumns(ctx context.Context, conn *sql.Conn, s statement, params []
 }
 
 // columnTypes asks for no rows, which costs planning alone.
-func columnTypes(ctx context.Context, conn *sql.Conn, inner string, params []any) ([]string, error) {
+func columnTypes(ctx context.Context, conn *sql.Conn, inner string, params []any) (names, types []string, err error) {
 	rows, err := conn.QueryContext(ctx, "SELECT * FROM "+inner+" LIMIT 0", params...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer rows.Close()
 	columns, err := rows.ColumnTypes()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	types := make([]string, len(columns))
+	types = make([]string, len(columns))
 	for i, c := range columns {
+		names = append(names, c.Name())
 		types[i] = cmp.Or(c.DatabaseTypeName(), "VARCHAR")
 		if long, ok := longNames[types[i]]; ok {
 			types[i] = long
 		}
 	}
-	return types, nil
+	return names, types, nil
 }
 
 // stream sends columns and rows, in frames of about 64 KiB.
