@@ -55,7 +55,7 @@ func (s *Stream) startServer() (*server.Server, error) {
 		JetStream:              true,
 		StoreDir:               s.cfg.Dir,
 		SyncAlways:             true,
-		MaxPayload:             maxPayload + 64<<10,
+		MaxPayload:             8 << 20, // the most the server is content with
 		DisableJetStreamBanner: true,
 		JetStreamMaxMemory:     64 << 20,
 		// The streams' own limits bound the disk; a reservation that the disk
@@ -139,7 +139,7 @@ func (s *Stream) watch(ctx context.Context) {
 // can still be read and purged.
 func (s *Stream) heal(ctx context.Context) {
 	for wait := watchEvery / 4; ctx.Err() == nil; wait = min(2*wait, reopenBackoffMost) {
-		if s.disk.full() == nil {
+		if s.disk.check() == nil {
 			err := s.mark(ctx, s.link.Load())
 			if err == nil {
 				return

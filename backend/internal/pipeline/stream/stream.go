@@ -42,8 +42,8 @@ const (
 	defaultMaxBytes = 8 << 30
 	deadMaxBytes    = 256 << 20
 
-	maxPayload  = 8 << 20 // one message
-	maxInFlight = 256     // publishes that wait for their acknowledgement
+	maxPayload  = 8<<20 - 64<<10 // one message, with room for its headers
+	maxInFlight = 256            // publishes that wait for their acknowledgement
 	// ackWait bounds how long a request waits for room and for the disk. A
 	// sender is better told to come back than kept on the line.
 	ackWait    = 5 * time.Second
@@ -187,7 +187,7 @@ func (s *Stream) Publish(ctx context.Context, to Lane, batch *Batch) error {
 	// one after the other; losses and refusals travel with the last, so that a
 	// failure between the two counts nothing twice.
 	if len(batch.Events) < 2 {
-		return fault.New(fault.TooLarge, "The request is larger than %d MiB once stored; send fewer events at a time.", maxPayload>>20)
+		return fault.New(fault.TooLarge, "The request is larger than 8 MiB once stored; send fewer events at a time.")
 	}
 	first, last := *batch, *batch
 	half := len(batch.Events) / 2
