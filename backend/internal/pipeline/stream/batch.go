@@ -201,6 +201,7 @@ func DecodeBatch(data []byte) (Batch, error) {
 }
 
 func decodeEvent(data []byte, e *event.Event) error {
+	e.TS = fromMicros(0) // absent on the wire: 1970, which an import may say
 	return eachField(data, func(num protowire.Number, v []byte, n uint64) error {
 		switch num {
 		case 1:
