@@ -135,6 +135,9 @@ func openCluster(ctx context.Context, cfg Config) (_ *cluster, err error) {
 // process lives, however it ends.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("user %d may not write in the data directory %s: start causality as the directory's owner, or choose another one with --data (%w)", os.Geteuid(), filepath.Dir(path), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the data directory cannot be locked: %w", err)
 	}

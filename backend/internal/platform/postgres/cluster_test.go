@@ -372,7 +372,7 @@ func TestTheServersLogIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fmt.Fprintln(in, "2026-01-01 FATAL:  could not write: No space left on device\n2026-01-01 HINT:  Free some.")
+	fmt.Fprintln(in, "2026-01-01 FATAL:  data directory has wrong ownership\n2026-01-01 HINT:  Mend it.")
 	_ = in.Close()
 	log.close()
 	var total int64
@@ -387,8 +387,16 @@ func TestTheServersLogIsBounded(t *testing.T) {
 	if total > 2*maxLog+maxLogLine || total < maxLog {
 		t.Errorf("the log takes %d bytes in %d files", total, len(files))
 	}
-	if got, want := log.complaint(), "could not write: No space left on device. Free some."; got != want {
+	if got, want := log.complaint(), "data directory has wrong ownership. Mend it."; got != want {
 		t.Errorf("complaint = %q, want %q", got, want)
+	}
+}
+
+func TestAFullDiskIsNamedWhateverTheServerSaysAfterIt(t *testing.T) {
+	t.Parallel()
+	out := "FATAL:  could not extend file: No space left on device\nPANIC:  cannot abort transaction 1, it was already committed\n"
+	if got := lastComplaint([]byte(out)); !strings.Contains(got, "the disk is full") {
+		t.Errorf("complaint = %q", got)
 	}
 }
 

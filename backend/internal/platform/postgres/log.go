@@ -127,6 +127,12 @@ func (l *serverLog) close() {
 // the last error with its hint, else the last line.
 func lastComplaint(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	// A full disk makes more noise after it.
+	for _, line := range lines {
+		if strings.Contains(line, "No space left on device") {
+			return "the disk is full: free some space and start again (" + strings.TrimSpace(line) + ")"
+		}
+	}
 	for i := len(lines) - 1; i >= 0; i-- {
 		for _, mark := range []string{"PANIC:", "FATAL:", "error:", "ERROR:"} {
 			_, text, found := strings.Cut(lines[i], mark)
