@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/causality-project/causality/backend/internal/platform/fault"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // TestMain is also the program that tests kill: with this variable set it
@@ -348,7 +350,7 @@ func TestAFailedStartSaysWhyAndLeavesNothingRunning(t *testing.T) {
 	if _, err := Open(t.Context(), Config{Dir: dir, BinDir: t.TempDir(), Logger: quietly()}); err == nil || !strings.Contains(err.Error(), "no usable PostgreSQL in") {
 		t.Errorf("wrong directory of programs: %v", err)
 	}
-	if _, err := Open(t.Context(), Config{URL: "postgres://nobody@127.0.0.1:1/none", Logger: quietly()}); err == nil || !strings.Contains(err.Error(), "cannot be reached") {
+	if _, err := Open(t.Context(), Config{URL: "postgres://nobody@127.0.0.1:1/none", ConnectTimeout: 300 * time.Millisecond, Logger: quietly()}); err == nil || !strings.Contains(err.Error(), "cannot be reached") {
 		t.Errorf("nobody listens: %v", err)
 	}
 	mustOpen(t, dir) // nothing holds it
@@ -397,6 +399,41 @@ func TestAFullDiskIsNamedWhateverTheServerSaysAfterIt(t *testing.T) {
 	out := "FATAL:  could not extend file: No space left on device\nPANIC:  cannot abort transaction 1, it was already committed\n"
 	if got := lastComplaint([]byte(out)); !strings.Contains(got, "the disk is full") {
 		t.Errorf("complaint = %q", got)
+	}
+}
+
+func TestOutagesAreToldFromDefects(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	coded := func(code string) error { return fmt.Errorf("write: %w", &pgconn.PgError{Code: code}) }
+	tests := map[string]struct {
+		ctx  context.Context
+		err  error
+		want fault.Kind
+	}{
+		"shutting down":      {t.Context(), coded("57P01"), fault.Unavailable},
+		"starting up":        {t.Context(), coded("57P03"), fault.Unavailable},
+		"connection lost":    {t.Context(), coded("08006"), fault.Unavailable},
+		"disk full":          {t.Context(), coded("53100"), fault.Unavailable},
+		"statement timeout":  {t.Context(), coded("57014"), fault.Unavailable},
+		"deadlock":           {t.Context(), coded("40P01"), fault.Unavailable},
+		"broken pipe":        {t.Context(), &net.OpError{Op: "write", Err: syscall.EPIPE}, fault.Unavailable},
+		"no socket":          {t.Context(), &net.OpError{Op: "dial", Err: syscall.ENOENT}, fault.Unavailable},
+		"no slot in time":    {t.Context(), context.DeadlineExceeded, fault.Unavailable},
+		"caller went away":   {ended, coded("57014"), fault.Internal},
+		"unique violation":   {t.Context(), coded("23505"), fault.Internal},
+		"permission":         {t.Context(), coded("42501"), fault.Internal},
+		"a fault of a room":  {t.Context(), fault.New(fault.NotFound, "none"), fault.NotFound},
+		"a defect elsewhere": {t.Context(), errors.New("index out of range"), fault.Internal},
+	}
+	for name, tt := range tests {
+		if got := Fault(tt.ctx, tt.err); fault.KindOf(got) != tt.want {
+			t.Errorf("%s: kind %d, want %d", name, fault.KindOf(got), tt.want)
+		}
+	}
+	if Fault(t.Context(), nil) != nil {
+		t.Error("no error became one")
 	}
 }
 

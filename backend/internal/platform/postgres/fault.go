@@ -17,15 +17,21 @@ import (
 // A commit whose answer was lost is Unavailable too: it may have happened.
 func Fault(ctx context.Context, err error) error {
 	var known *fault.Error
-	if err == nil || errors.As(err, &known) || ctx.Err() != nil || !away(err) {
+	if err == nil || errors.As(err, &known) || ctx.Err() != nil {
 		return err
 	}
-	return &fault.Error{
-		Kind:       fault.Unavailable,
-		Message:    "The database is not reachable at the moment. Try again in a few seconds",
-		RetryAfter: 2 * time.Second,
-		Err:        err,
+	unavailable := &fault.Error{Kind: fault.Unavailable, RetryAfter: 2 * time.Second, Err: err}
+	switch {
+	case hasCode(err, "57014") || hasCode(err, "40001") || hasCode(err, "40P01"): // statement timeout, conflicts of transactions
+		unavailable.Message = "The database is too busy at the moment. Try again in a few seconds"
+	case hasCode(err, "53100"):
+		unavailable.Message = "The database's disk is full. Free some space; the server goes on by itself"
+	case away(err):
+		unavailable.Message = "The database is not reachable at the moment. Try again in a few seconds"
+	default:
+		return err
 	}
+	return unavailable
 }
 
 func away(err error) bool {

@@ -65,7 +65,7 @@ func migrateFS(ctx context.Context, owner *pgx.ConnConfig, files fs.FS, log *slo
 // whole cluster, so this is no migration: a schema that is restored elsewhere
 // needs it again.
 func ensureAppRole(ctx context.Context, owner *pgx.ConnConfig) error {
-	conn, err := pgx.ConnectConfig(ctx, owner)
+	conn, err := connectPatiently(ctx, owner)
 	if err != nil {
 		return fmt.Errorf("the database cannot be reached: %s", reason(err))
 	}
@@ -107,6 +107,23 @@ func ensureAppRole(ctx context.Context, owner *pgx.ConnConfig) error {
 		}
 	}
 	return nil
+}
+
+// connectPatiently tries for as long as one attempt may last, since a database
+// that starts beside us refuses connections at first.
+func connectPatiently(ctx context.Context, owner *pgx.ConnConfig) (*pgx.Conn, error) {
+	end := time.Now().Add(owner.ConnectTimeout)
+	for {
+		conn, err := pgx.ConnectConfig(ctx, owner)
+		if err == nil || !away(err) || hasCode(err, "08004") || time.Now().After(end) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func denied(err error) bool { return hasCode(err, "42501") }
