@@ -52,7 +52,8 @@ export function useShortcut(keys: string, run: (event: KeyboardEvent) => void, o
   useHotkeys(keys === "?" ? "shift+?" : keys, run, {
     enabled: enabled && (allowed || !single),
     preventDefault: true,
-    enableOnFormTags: inFields,
+    // Choices that take no text leave single keys free.
+    enableOnFormTags: inFields ? true : ["radio"],
     enableOnContentEditable: inFields,
     useKey: typed,
     ignoreEventWhen: (e) =>
@@ -78,9 +79,9 @@ export function KeySheet({ open, onOpenChange }: { open: boolean; onOpenChange: 
   );
   return (
     <Dialog open={open} onOpenChange={onOpenChange} title="Keyboard shortcuts" className="max-w-160">
-      <div className="grid gap-x-8 sm:grid-cols-2">
+      <div className="gap-x-8 sm:columns-2">
         {groups.map((group) => (
-          <section key={group} className="mb-4">
+          <section key={group} className="mb-4 break-inside-avoid">
             <h3 className="mb-1 font-medium text-12 text-faint">{group}</h3>
             <dl>
               {all

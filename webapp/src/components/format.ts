@@ -156,7 +156,17 @@ export function offsetName(zone: string, at: Date | string | number = Date.now()
   const name = new Intl.DateTimeFormat("en-US", { timeZone: zone, timeZoneName: "shortOffset" })
     .formatToParts(toDate(at))
     .find((p) => p.type === "timeZoneName")?.value;
-  return (name ?? "GMT").replace("GMT", "UTC").replace("-", "−");
+  return (name ?? "GMT")
+    .replace("GMT", "UTC")
+    .replace(/[+-]0$/, "")
+    .replace("-", "−");
+}
+
+/** The zone's offset from UTC at an instant, in minutes. */
+export function offsetMinutes(zone: string, at: Date | string | number): number {
+  const found = /([+−])(\d+)(?::(\d+))?/.exec(offsetName(zone, at));
+  if (!found) return 0;
+  return (found[1] === "−" ? -1 : 1) * (Number(found[2]) * 60 + Number(found[3] ?? 0));
 }
 
 /** Shortens in the middle, where names of one family differ least at the ends. */

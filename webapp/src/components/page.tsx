@@ -75,8 +75,8 @@ export function Section({
   return (
     <section className={className}>
       <div className="mb-2 flex min-h-7 items-center gap-2">
-        <h2 className="font-semibold text-13">{title}</h2>
-        {actions ? <div className="ml-auto flex items-center gap-2">{actions}</div> : null}
+        <h2 className="whitespace-nowrap font-semibold text-13">{title}</h2>
+        {actions ? <div className="ml-auto flex min-w-0 items-center gap-2 text-right">{actions}</div> : null}
       </div>
       {children}
     </section>

@@ -228,7 +228,14 @@ function Statement({ change }: { change: Change }) {
           <span
             className={cx(
               "mt-0.5 flex size-5 shrink-0 items-center justify-center rounded-full",
-              steady ? "bg-sunken text-muted" : up ? "bg-good-soft text-good" : "bg-bad-soft text-bad",
+              // More users is good; whether more of an event is, only people know.
+              steady
+                ? "bg-sunken text-muted"
+                : change.event !== ""
+                  ? "bg-accent-soft text-accent-text"
+                  : up
+                    ? "bg-good-soft text-good"
+                    : "bg-bad-soft text-bad",
             )}
           >
             <Icon size={12} strokeWidth={2.25} aria-hidden />

@@ -3,7 +3,7 @@
 // Leaving a field keeps what was typed, Escape takes it back.
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { ListFilter, Plus, X } from "lucide-react";
-import { type KeyboardEvent, useEffect, useState } from "react";
+import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import { valuesQuery } from "../../api/queries";
 import { useApp } from "../../app/current";
 import { Button, IconButton } from "../../components/button";
@@ -275,6 +275,12 @@ export function Typed({
   className?: string;
 }) {
   const shown = value === undefined ? "" : String(value);
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (!fresh) return;
+    const timer = setTimeout(() => box.current?.focus(), 50);
+    return () => clearTimeout(timer);
+  }, [fresh]);
   const [text, setText] = useState(shown);
   useEffect(() => setText(shown), [shown]);
   const number = kind === "number";
@@ -306,7 +312,7 @@ export function Typed({
       title={
         wrong ? (number ? "A number, such as 12.5" : "A count and h, d, w or m, such as 30d") : undefined
       }
-      autoFocus={fresh}
+      ref={box}
       type={kind === "date" || kind === "dates" ? "date" : "text"}
       inputMode={number ? "decimal" : undefined}
       placeholder={kind === "duration" ? "30d" : "value"}
@@ -335,10 +341,16 @@ function ValueList({
   onNotSet: () => void;
 }) {
   const { scope } = useApp();
-  const [open, setOpen] = useState(fresh);
+  const [open, setOpen] = useState(false);
   const [search, setSearch] = useState("");
   // While the list is open choices gather; closing it applies them at once.
   const [draft, setDraft] = useState<FilterValue[]>(c.values);
+  // The picker that was just closed hands the focus back first; then it moves on.
+  useEffect(() => {
+    if (!fresh) return;
+    const timer = setTimeout(() => setOpen(true), 50);
+    return () => clearTimeout(timer);
+  }, [fresh]);
   const chosen = (open ? draft : c.values).map(String);
   const values = useQuery({
     ...valuesQuery(scope, c.property, events.includes("") ? [] : events, search),

@@ -385,6 +385,7 @@ export function TrendPage() {
                   question={answered.question}
                   view={view}
                   title={title}
+                  zone={zone}
                   handle={chart}
                   onHidden={(hidden) => look({ hidden })}
                 />
@@ -554,6 +555,7 @@ function PictureView({
   question,
   view,
   title,
+  zone,
   handle,
   onHidden,
 }: {
@@ -561,6 +563,7 @@ function PictureView({
   question: Question;
   view: View;
   title: string;
+  zone: string;
   handle: { current: ChartHandle | null };
   onHidden: (hidden: string[]) => void;
 }) {
@@ -574,9 +577,9 @@ function PictureView({
     question.spec.series.filter((s) => !s.off).every((s) => s.measure === "total");
   if (chart === "number") {
     return (
-      <div className="grid gap-px bg-line sm:grid-cols-[repeat(auto-fill,minmax(260px,1fr))]">
+      <div className="grid sm:grid-cols-[repeat(auto-fill,minmax(260px,1fr))]">
         {drawn.series.map((s) => (
-          <div key={s.key} className="bg-bg p-5">
+          <div key={s.key} className="-mb-px border-line border-r border-b p-5">
             <Figure
               label={s.name}
               value={s.total}
@@ -634,7 +637,9 @@ function PictureView({
         categories={drawn.categories}
         titles={drawn.titles}
         complete={drawn.complete}
-        progress={(i) => progressText(drawn.starts[i] ?? "", question.grain, i === drawn.starts.length - 1)}
+        progress={(i) =>
+          progressText(drawn.starts[i] ?? "", question.grain, i === drawn.starts.length - 1, zone)
+        }
         series={series}
         hidden={hidden}
         stacked={stacked}

@@ -1,7 +1,7 @@
 // From an answer to what is drawn, tabled and exported: one list of series with
 // names, colours and values, so that chart, table and files show the same numbers.
 import type { ChartSeries } from "../../components/chart";
-import { date, offsetName, shortDate, time } from "../../components/format";
+import { date, offsetMinutes, offsetName, shortDate, time } from "../../components/format";
 import { chartColor, otherColor } from "../../components/palette";
 import type { Grain } from "../../components/range";
 import type { QueryTrendResponse, SeriesAnswer } from "../../gen/causality/insights/v1/insights_pb";
@@ -54,17 +54,29 @@ export function periodNames(start: string, grain: Grain, zone: string): { short:
   }
 }
 
-const hours: Record<Grain, number> = { hour: 1, day: 24, week: 168, month: 0 };
+/** Hours of a local day: 23 and 25 where the clocks change. */
+export function dayHours(start: string, zone: string): number {
+  const at = Date.parse(start);
+  return 24 - (offsetMinutes(zone, at + 24 * 3_600_000) - offsetMinutes(zone, at)) / 60;
+}
 
 /** How far an unfinished period is: "14 of 24 h"; a cut one says so. */
-export function progressText(start: string, grain: Grain, last: boolean, now = Date.now()): string {
+export function progressText(
+  start: string,
+  grain: Grain,
+  last: boolean,
+  zone: string,
+  now = Date.now(),
+): string {
   if (!last) return "cut by the range";
   const elapsed = (now - new Date(start).getTime()) / 3_600_000;
   switch (grain) {
     case "hour":
       return `${Math.max(0, Math.floor(elapsed * 60))} of 60 min`;
     case "day":
-      return elapsed >= 0 && elapsed < 25 ? `${Math.floor(elapsed)} of ${hours.day} h` : "in progress";
+      return elapsed >= 0 && elapsed < 25
+        ? `${Math.floor(elapsed)} of ${dayHours(start, zone)} h`
+        : "in progress";
     case "week":
       return elapsed >= 0 && elapsed < 169 ? `${Math.floor(elapsed / 24) + 1} of 7 days` : "in progress";
     case "month":
