@@ -35,6 +35,12 @@ var whereDistributionsPutThem = []string{
 	"/usr/local/pgsql/bin",                               // built from source
 }
 
+// Find says which installation Open would use for a new cluster, and its version.
+func Find(ctx context.Context, binDir string) (dir, version string, err error) {
+	found, err := findBinaries(ctx, binDir, 0)
+	return found.dir, found.version, err
+}
+
 // findBinaries looks for an installation of the major version that a cluster
 // needs, or of the newest one for major 0.
 func findBinaries(ctx context.Context, binDir string, major int) (binaries, error) {
