@@ -154,18 +154,20 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	// Before the manifest is read: what has landed until then is in it.
-	snapshot := &Snapshot{FreshTo: l.freshTo(ctx)}
+	snapshot := &Snapshot{}
+	now := time.Now().UTC() // before the manifest is read: what was accepted until then has landed or waits
+	var through landed
 	var entries []Object
 	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		// One statement, so that the version, the link number and the objects
 		// are of one instant.
 		rows, err := tx.Query(ctx, `
-			SELECT a.version, a.link_number, o.object_id::text, o.key, o.kind, o.level, o.schema_version, o.rows, o.bytes,
+			SELECT offsets.landed, coalesce(a.version, 0), coalesce(a.link_number, 0), o.object_id::text, o.key, o.kind, o.level, o.schema_version, o.rows, o.bytes,
 			  o.min_ts, o.max_ts, o.link_number
-			FROM lake_apps a LEFT JOIN lake_objects o ON o.workspace_id = a.workspace_id AND o.app_id = a.app_id
+			FROM (SELECT `+offsetsJSON+` AS landed) AS offsets
+			LEFT JOIN lake_apps a ON a.workspace_id = $1 AND a.app_id = $2
+			LEFT JOIN lake_objects o ON o.workspace_id = a.workspace_id AND o.app_id = a.app_id
 			  AND o.kind = 'events' AND ($3::timestamptz IS NULL OR o.max_ts >= $3) AND ($4::timestamptz IS NULL OR o.min_ts < $4)
-			WHERE a.workspace_id = $1 AND a.app_id = $2
 			ORDER BY o.created_at, o.object_id`, workspaceID, appID, orNil(from), orNil(to))
 		if err != nil {
 			return fmt.Errorf("read manifest: %w", err)
@@ -179,7 +181,7 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 			var level, schema *int
 			var count, bytes, link *int64
 			var minTS, maxTS *time.Time
-			if err := rows.Scan(&snapshot.Version, &snapshot.Links.Number, &id, &key, &kind, &level, &schema, &count, &bytes,
+			if err := rows.Scan(&through, &snapshot.Version, &snapshot.Links.Number, &id, &key, &kind, &level, &schema, &count, &bytes,
 				&minTS, &maxTS, &link); err != nil {
 				return fmt.Errorf("read manifest: %w", err)
 			}
@@ -206,6 +208,7 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 	if err != nil {
 		return nil, err
 	}
+	snapshot.FreshTo = l.freshTo(ctx, through, now)
 	keys := make([]string, len(entries))
 	for i := range entries {
 		keys[i] = entries[i].Key

@@ -10,26 +10,51 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
+	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 )
 
-// freshTo is the instant before which everything accepted has landed: the
-// receipt of the oldest event that still waits, or now. The zero time says that
-// the stream cannot tell.
-func (l *Lake) freshTo(ctx context.Context) time.Time {
-	fresh := time.Now().UTC()
-	for lane, s := range l.sinks {
-		if !s.loaded.Load() {
-			return time.Time{}
+// offsetsJSON reads, within another statement and so of the same instant, how
+// far each lane has landed.
+const offsetsJSON = `(SELECT coalesce(jsonb_object_agg(lane, jsonb_build_object('incarnation', incarnation, 'last', last_seq)), '{}') FROM lake_offsets)`
+
+// landed is how far the lanes have landed, as offsetsJSON reads it.
+type landed map[stream.Lane]struct {
+	Incarnation string `json:"incarnation"`
+	Last        uint64 `json:"last"`
+}
+
+// waiting counts what the stream holds beyond, and tells the receipt of the
+// oldest of it.
+func (l *Lake) waiting(ctx context.Context, through landed) (events int64, oldest time.Time, err error) {
+	for lane := range l.sinks {
+		after := through[lane].Last
+		if through[lane].Incarnation != l.cfg.Stream.Incarnation(lane) {
+			after = 0 // the stream is new
 		}
-		events, oldest, err := l.cfg.Stream.Waiting(ctx, lane, s.committed.Load())
+		n, first, err := l.cfg.Stream.Waiting(ctx, lane, after)
 		if err != nil {
-			return time.Time{}
+			return 0, time.Time{}, err
 		}
-		if events > 0 && oldest.Before(fresh) {
-			fresh = oldest.UTC()
+		if n > 0 && (oldest.IsZero() || first.Before(oldest)) {
+			oldest = first.UTC()
 		}
+		events += n
 	}
-	return fresh
+	return events, oldest, nil
+}
+
+// freshTo is the instant before which everything accepted has landed, given how
+// far the lanes had at now: the receipt of the oldest event that waits, or now.
+// The zero time says that the stream cannot tell.
+func (l *Lake) freshTo(ctx context.Context, through landed, now time.Time) time.Time {
+	events, oldest, err := l.waiting(ctx, through)
+	switch {
+	case err != nil:
+		return time.Time{}
+	case events > 0 && oldest.Before(now):
+		return oldest
+	}
+	return now
 }
 
 // Counters account for every event: Accepted = Stored + Waiting, and
@@ -48,7 +73,7 @@ type Counters struct {
 // Counters counts one app of ctx's workspace, or all of its apps for an empty
 // appID. Waiting is known for the whole installation only, and zero for an app.
 func (l *Lake) Counters(ctx context.Context, appID string) (Counters, error) {
-	all, err := l.AppCounters(ctx)
+	all, through, err := l.appCounters(ctx)
 	if err != nil {
 		return Counters{}, err
 	}
@@ -66,12 +91,8 @@ func (l *Lake) Counters(ctx context.Context, appID string) (Counters, error) {
 			sum.LastReceivedAt = c.LastReceivedAt
 		}
 	}
-	for lane, s := range l.sinks {
-		waiting, _, err := l.cfg.Stream.Waiting(ctx, lane, s.committed.Load())
-		if err != nil {
-			return Counters{}, err
-		}
-		sum.Waiting += waiting
+	if sum.Waiting, _, err = l.waiting(ctx, through); err != nil {
+		return Counters{}, err
 	}
 	sum.Accepted = sum.Stored + sum.Waiting
 	return sum, nil
@@ -79,29 +100,37 @@ func (l *Lake) Counters(ctx context.Context, appID string) (Counters, error) {
 
 // AppCounters counts each app of ctx's workspace, by app id, what has landed.
 func (l *Lake) AppCounters(ctx context.Context) (map[string]Counters, error) {
+	counters, _, err := l.appCounters(ctx)
+	return counters, err
+}
+
+func (l *Lake) appCounters(ctx context.Context) (counters map[string]Counters, through landed, err error) {
 	workspaceID, err := tenancy.Workspace(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	counters := map[string]Counters{}
 	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		clear(counters)
-		rows, err := tx.Query(ctx, `SELECT a.app_id::text, a.stored, a.duplicates, a.rejected, a.dropped, a.last_received_at,
+		counters = map[string]Counters{}
+		rows, err := tx.Query(ctx, `SELECT offsets.landed, a.app_id::text, a.stored, a.duplicates, a.rejected, a.dropped, a.last_received_at,
 			(SELECT coalesce(sum(o.rows), 0)::bigint FROM lake_objects o
 			 WHERE o.workspace_id = a.workspace_id AND o.app_id = a.app_id AND o.kind = 'events')
-			FROM lake_apps a WHERE a.workspace_id = $1`, workspaceID)
+			FROM (SELECT `+offsetsJSON+` AS landed) AS offsets LEFT JOIN lake_apps a ON a.workspace_id = $1`, workspaceID)
 		if err != nil {
 			return fmt.Errorf("count events: %w", err)
 		}
-		var appID string
-		var c Counters
+		var appID *string
+		var stored, duplicates, rejected, dropped *int64
+		var queryable int64
 		var last *time.Time
-		_, err = pgx.ForEachRow(rows, []any{&appID, &c.Stored, &c.Duplicates, &c.Rejected, &c.Dropped, &last, &c.Queryable}, func() error {
-			c.Accepted, c.LastReceivedAt = c.Stored, time.Time{}
+		_, err = pgx.ForEachRow(rows, []any{&through, &appID, &stored, &duplicates, &rejected, &dropped, &last, &queryable}, func() error {
+			if appID == nil { // no app has anything yet
+				return nil
+			}
+			c := Counters{Accepted: *stored, Stored: *stored, Duplicates: *duplicates, Rejected: *rejected, Dropped: *dropped, Queryable: queryable}
 			if last != nil {
 				c.LastReceivedAt = last.UTC()
 			}
-			counters[appID] = c
+			counters[*appID] = c
 			return nil
 		})
 		if err != nil {
@@ -109,7 +138,7 @@ func (l *Lake) AppCounters(ctx context.Context) (map[string]Counters, error) {
 		}
 		return nil
 	})
-	return counters, err
+	return counters, through, err
 }
 
 // Status is the state of one part of the lake, for operators.
