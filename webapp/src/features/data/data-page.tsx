@@ -33,9 +33,17 @@ export function DataPage() {
         value={tab}
         onChange={(next) => go(next === "events" ? {} : { tab: next })}
         tabs={[
-          { value: "events", label: "Events", ...(events.data ? { count: compact(events.data.length) } : {}) },
+          {
+            value: "events",
+            label: "Events",
+            ...(events.data ? { count: compact(events.data.length) } : {}),
+          },
           { value: "properties", label: "Properties", ...(own === undefined ? {} : { count: compact(own) }) },
-          { value: "rejected", label: "Rejected", ...(rejected === undefined ? {} : { count: compact(rejected) }) },
+          {
+            value: "rejected",
+            label: "Rejected",
+            ...(rejected === undefined ? {} : { count: compact(rejected) }),
+          },
         ]}
       >
         <div className="pt-4">

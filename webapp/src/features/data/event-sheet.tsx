@@ -51,10 +51,30 @@ function Opened({ name, seen }: { name: string; seen: SeenEvent | undefined }) {
         <dl className="grid grid-cols-2 gap-x-4 gap-y-3 sm:grid-cols-4">
           {(
             [
-              ["30 days", <span key="m" title={exact(seen.count30d)}>{compact(seen.count30d)}</span>],
-              ["All time", <span key="a" title={exact(seen.count)}>{compact(seen.count)}</span>],
-              ["First seen", <span key="f" title={dateTime(seen.firstSeen, zone)}>{ago(seen.firstSeen, zone).split(",")[0]}</span>],
-              ["Last seen", <span key="l" title={dateTime(seen.lastSeen, zone)}>{ago(seen.lastSeen, zone).split(",")[0]}</span>],
+              [
+                "30 days",
+                <span key="m" title={exact(seen.count30d)}>
+                  {compact(seen.count30d)}
+                </span>,
+              ],
+              [
+                "All time",
+                <span key="a" title={exact(seen.count)}>
+                  {compact(seen.count)}
+                </span>,
+              ],
+              [
+                "First seen",
+                <span key="f" title={dateTime(seen.firstSeen, zone)}>
+                  {ago(seen.firstSeen, zone).split(",")[0]}
+                </span>,
+              ],
+              [
+                "Last seen",
+                <span key="l" title={dateTime(seen.lastSeen, zone)}>
+                  {ago(seen.lastSeen, zone).split(",")[0]}
+                </span>,
+              ],
             ] as const
           ).map(([label, value]) => (
             <div key={label}>
@@ -85,10 +105,15 @@ function Opened({ name, seen }: { name: string; seen: SeenEvent | undefined }) {
         </Link>
       </div>
       <h3 className="mt-6 mb-1 font-semibold text-13">Properties</h3>
-      <QueryBoundary query={properties} errorTitle="Its properties could not be read" skeleton={<SkeletonRows rows={6} />}>
+      <QueryBoundary
+        query={properties}
+        errorTitle="Its properties could not be read"
+        skeleton={<SkeletonRows rows={6} />}
+      >
         {(r) => {
           const own = r.properties.filter((p) => !p.builtin);
-          if (own.length === 0) return <p className="text-13 text-muted">It carries no properties of its own.</p>;
+          if (own.length === 0)
+            return <p className="text-13 text-muted">It carries no properties of its own.</p>;
           return (
             <ul className="divide-y divide-line">
               {own.map((p) => (

@@ -29,7 +29,12 @@ export function SearchField({
 }) {
   return (
     <div className="relative w-full sm:w-64">
-      <Search size={14} strokeWidth={1.5} className="-translate-y-1/2 absolute top-1/2 left-2.5 text-faint" aria-hidden />
+      <Search
+        size={14}
+        strokeWidth={1.5}
+        className="-translate-y-1/2 absolute top-1/2 left-2.5 text-faint"
+        aria-hidden
+      />
       <Input
         type="search"
         aria-label={label}
@@ -63,7 +68,7 @@ export function EventsTab({
         header: "Event",
         value: (e) => e.name,
         cell: (e) => (
-          <span className="flex items-center gap-2">
+          <span className="flex max-w-44 items-center gap-2 sm:max-w-100">
             <button
               type="button"
               onClick={(click) => {
@@ -107,7 +112,13 @@ export function EventsTab({
           );
         },
       },
-      { id: "count30d", header: "30 days", numeric: true, value: (e) => e.count30d, cell: (e) => exact(e.count30d) },
+      {
+        id: "count30d",
+        header: "30 days",
+        numeric: true,
+        value: (e) => e.count30d,
+        cell: (e) => exact(e.count30d),
+      },
       { id: "count", header: "All time", numeric: true, value: (e) => e.count, cell: (e) => exact(e.count) },
       {
         id: "last",

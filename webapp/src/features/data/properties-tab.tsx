@@ -20,7 +20,10 @@ import { SearchField } from "./events-tab";
 export function Types({ types }: { types: readonly string[] }) {
   const mixed = types.length > 1;
   return (
-    <span className="inline-flex items-center gap-1" title={mixed ? "Senders do not agree on the kind of value" : undefined}>
+    <span
+      className="inline-flex items-center gap-1"
+      title={mixed ? "Senders do not agree on the kind of value" : undefined}
+    >
       {types.map((t) => (
         <Badge key={t} tone={mixed ? "warn" : "neutral"}>
           {t}
@@ -34,7 +37,10 @@ export function Coverage({ ratio }: { ratio: number }) {
   return (
     <span className="inline-flex items-center gap-2">
       <span aria-hidden className="h-1.5 w-14 overflow-hidden rounded-full bg-line">
-        <span className="block h-full rounded-full bg-chart-1" style={{ width: `${Math.round(ratio * 100)}%` }} />
+        <span
+          className="block h-full rounded-full bg-chart-1"
+          style={{ width: `${Math.round(ratio * 100)}%` }}
+        />
       </span>
       <span className="tabular w-12 text-right">{percent(ratio)}</span>
     </span>
@@ -122,7 +128,8 @@ export function PropertiesTab({ properties }: { properties: UseQueryResult<ListP
       isEmpty={(r) => r.properties.length === 0}
       empty={
         <EmptyState icon={<Braces size={20} strokeWidth={1.5} />} title="No properties yet.">
-          Properties are what an event carries, such as its plan or price. They are listed here once events bring some.
+          Properties are what an event carries, such as its plan or price. They are listed here once events
+          bring some.
         </EmptyState>
       }
     >
@@ -139,12 +146,17 @@ export function PropertiesTab({ properties }: { properties: UseQueryResult<ListP
             </div>
             {r.truncated ? (
               <p className="mb-3 rounded-md bg-warn-soft px-3 py-2 text-13 text-warn">
-                The app sends more names than are kept. Names made of ids or dates are the usual cause: put them in values.
+                The app sends more names than are kept. Names made of ids or dates are the usual cause: put
+                them in values.
               </p>
             ) : null}
             {found.length === 0 ? (
               <EmptyState
-                title={query ? `No property is called “${search.trim()}”.` : "The events carry no properties of their own."}
+                title={
+                  query
+                    ? `No property is called “${search.trim()}”.`
+                    : "The events carry no properties of their own."
+                }
               />
             ) : (
               <Card className="overflow-hidden">

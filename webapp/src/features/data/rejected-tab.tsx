@@ -71,7 +71,11 @@ export function RejectedTab() {
               ) : null
             }
           >
-            <QueryBoundary query={chosen} errorTitle="They could not be read" skeleton={<SkeletonRows rows={6} />}>
+            <QueryBoundary
+              query={chosen}
+              errorTitle="They could not be read"
+              skeleton={<SkeletonRows rows={6} />}
+            >
               {(pages) => {
                 const events = pages.pages.flatMap((p) => p.events);
                 return (
@@ -93,7 +97,9 @@ export function RejectedTab() {
                           {chosen.isFetchingNextPage ? "Loading older" : "Load older"}
                         </Button>
                       ) : (
-                        <p className="text-12 text-faint">{count(events.length, "event")}; there are no older ones.</p>
+                        <p className="text-12 text-faint">
+                          {count(events.length, "event")}; there are no older ones.
+                        </p>
                       )}
                     </div>
                   </>
@@ -168,7 +174,8 @@ function Row({ event: e, zone }: { event: RejectedEvent; zone: string }) {
         <div id={id} className="px-3 pb-3 sm:pl-9">
           <p className="mb-2 flex flex-wrap gap-x-4 text-12 text-muted">
             <span>
-              <code className="font-mono">{e.code}</code> in <code className="font-mono">{e.field || "the event"}</code>
+              <code className="font-mono">{e.code}</code> in{" "}
+              <code className="font-mono">{e.field || "the event"}</code>
             </span>
             <span>event {e.index + 1} of its request</span>
             <span className="tabular">{dateTime(e.receivedAt, zone)}</span>

@@ -8,7 +8,17 @@ import { landing, useMe, useWorkspace } from "../../app/current";
 import { Badge } from "../../components/badge";
 import { Chart } from "../../components/chart";
 import { cx } from "../../components/class-names";
-import { ago, bytes, compact, dateTime, duration, exact, missing, offsetName, time } from "../../components/format";
+import {
+  ago,
+  bytes,
+  compact,
+  dateTime,
+  duration,
+  exact,
+  missing,
+  offsetName,
+  time,
+} from "../../components/format";
 import { Card, Page, Section } from "../../components/page";
 import { QueryBoundary } from "../../components/query-boundary";
 import { Skeleton } from "../../components/skeleton";
@@ -47,7 +57,11 @@ export function HealthPage() {
         )
       }
     >
-      <QueryBoundary query={report} skeleton={<HealthSkeleton />} errorTitle="The state of the server could not be read">
+      <QueryBoundary
+        query={report}
+        skeleton={<HealthSkeleton />}
+        errorTitle="The state of the server could not be read"
+      >
         {(data) => <Report report={data} zone={zone} />}
       </QueryBoundary>
     </Page>
@@ -72,7 +86,9 @@ function Report({ report, zone }: { report: ReportResponse; zone: string }) {
           <div className="min-w-0">
             <h2 className="text-balance font-semibold text-20 tracking-tight">{says.sentence}</h2>
             {says.note ? (
-              <p className={cx("mt-0.5 text-pretty text-13", look.soft ? "text-text" : "text-muted")}>{says.note}</p>
+              <p className={cx("mt-0.5 text-pretty text-13", look.soft ? "text-text" : "text-muted")}>
+                {says.note}
+              </p>
             ) : null}
           </div>
         </div>
@@ -126,7 +142,13 @@ const definitions = {
 
 /** accepted − waiting = stored, stored − duplicates = queryable. */
 function Equation({ counters: c }: { counters: Counters }) {
-  const terms: { sign: string; name: keyof typeof definitions; value: number; small?: boolean; warn?: boolean }[] = [
+  const terms: {
+    sign: string;
+    name: keyof typeof definitions;
+    value: number;
+    small?: boolean;
+    warn?: boolean;
+  }[] = [
     { sign: "", name: "Accepted", value: c.accepted },
     { sign: "−", name: "waiting", value: c.waiting, small: true },
     { sign: "=", name: "Stored", value: c.stored },
@@ -150,7 +172,10 @@ function Equation({ counters: c }: { counters: Counters }) {
                 </span>
                 <Tooltip label={definitions[t.name]}>
                   {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the definition must be reachable by keys */}
-                  <span tabIndex={0} className="cursor-help underline decoration-edge/50 decoration-dotted underline-offset-3">
+                  <span
+                    tabIndex={0}
+                    className="cursor-help underline decoration-edge/50 decoration-dotted underline-offset-3"
+                  >
                     {t.name}
                   </span>
                 </Tooltip>
@@ -180,7 +205,12 @@ function Lag({ report, zone }: { report: ReportResponse; zone: string }) {
   const categories = useMemo(() => history.map((s) => time(s.at, zone, false)), [history, zone]);
   const series = useMemo(
     () => [
-      { key: "p95", name: "95% queryable within", color: "var(--color-chart-1)", values: history.map((s) => s.p95Seconds) },
+      {
+        key: "p95",
+        name: "95% queryable within",
+        color: "var(--color-chart-1)",
+        values: history.map((s) => s.p95Seconds),
+      },
     ],
     [history],
   );
@@ -209,11 +239,12 @@ function Lag({ report, zone }: { report: ReportResponse; zone: string }) {
             series={series}
             format={duration}
             axisFormat={duration}
-            height={140}
-            className="mt-3"
+            className="mt-3 h-35"
           />
         ) : (
-          <p className="mt-3 text-12 text-faint">The last hour is drawn here once two minutes with events have passed.</p>
+          <p className="mt-3 text-12 text-faint">
+            The last hour is drawn here once two minutes with events have passed.
+          </p>
         )}
       </Card>
     </Section>
@@ -243,7 +274,8 @@ function Disks({ disks }: { disks: readonly Disk[] }) {
                 <div className="bg-edge/50" style={{ width: `${others}%` }} />
               </div>
               <p className="tabular mt-1.5 text-12 text-faint">
-                {bytes(d.usedBytes)} of {bytes(d.totalBytes)} by Causality, {bytes((others / 100) * d.totalBytes)} by others
+                {bytes(d.usedBytes)} of {bytes(d.totalBytes)} by Causality,{" "}
+                {bytes((others / 100) * d.totalBytes)} by others
               </p>
               <p className="truncate font-mono text-11 text-faint" title={d.path}>
                 {d.path}
@@ -284,7 +316,9 @@ function Part({ component: c }: { component: Component }) {
         </span>
       </div>
       {c.message ? (
-        <p className={cx("mt-1 text-pretty text-12", c.status === "ok" ? "text-muted" : "text-text")}>{c.message}</p>
+        <p className={cx("mt-1 text-pretty text-12", c.status === "ok" ? "text-muted" : "text-text")}>
+          {c.message}
+        </p>
       ) : null}
       {c.figures.length > 0 ? (
         <dl className="mt-auto flex flex-wrap gap-x-6 gap-y-1 pt-3">
@@ -304,7 +338,10 @@ function Part({ component: c }: { component: Component }) {
 
 function Apps({ apps, zone }: { apps: readonly AppHealth[]; zone: string }) {
   const columns = useMemo<Column<AppHealth>[]>(() => {
-    const counter = (id: keyof Omit<Counters, "$typeName" | "$unknown">, header: string): Column<AppHealth> => ({
+    const counter = (
+      id: keyof Omit<Counters, "$typeName" | "$unknown">,
+      header: string,
+    ): Column<AppHealth> => ({
       id,
       header,
       numeric: true,
@@ -312,7 +349,12 @@ function Apps({ apps, zone }: { apps: readonly AppHealth[]; zone: string }) {
       cell: (a) => exact(a.counters?.[id] ?? 0),
     });
     return [
-      { id: "app", header: "App", value: (a) => a.appName, cell: (a) => <span className="font-medium">{a.appName}</span> },
+      {
+        id: "app",
+        header: "App",
+        value: (a) => a.appName,
+        cell: (a) => <span className="font-medium">{a.appName}</span>,
+      },
       counter("accepted", "Accepted"),
       counter("waiting", "Waiting"),
       counter("queryable", "Queryable"),
@@ -330,7 +372,15 @@ function Apps({ apps, zone }: { apps: readonly AppHealth[]; zone: string }) {
       },
     ];
   }, [zone]);
-  return <Table label="Apps" columns={columns} rows={apps} rowKey={(a) => a.appId} sort={{ id: "accepted", desc: true }} />;
+  return (
+    <Table
+      label="Apps"
+      columns={columns}
+      rows={apps}
+      rowKey={(a) => a.appId}
+      sort={{ id: "accepted", desc: true }}
+    />
+  );
 }
 
 function HealthSkeleton() {

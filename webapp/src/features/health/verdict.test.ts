@@ -4,18 +4,28 @@ import { CountersSchema, ReportResponseSchema } from "../../gen/causality/health
 import { verdict } from "./verdict";
 
 const report = (
-  counters: Partial<{ accepted: number; waiting: number; stored: number; duplicates: number; queryable: number }>,
+  counters: Partial<{
+    accepted: number;
+    waiting: number;
+    stored: number;
+    duplicates: number;
+    queryable: number;
+  }>,
   rest: { lagSeconds?: number; components?: { name: string; status: string }[] } = {},
 ) => create(ReportResponseSchema, { counters: create(CountersSchema, counters), ...rest });
 
 describe("verdict", () => {
   it("says that everything can be queried, duplicates told apart", () => {
-    const v = verdict(report({ accepted: 12_408_112, stored: 12_408_112, duplicates: 4, queryable: 12_408_108 }));
+    const v = verdict(
+      report({ accepted: 12_408_112, stored: 12_408_112, duplicates: 4, queryable: 12_408_108 }),
+    );
     expect(v).toMatchObject({ tone: "good", sentence: "All 12,408,112 accepted events can be queried" });
     expect(v.note).toContain("count once");
   });
   it("takes seconds of waiting as the normal course", () => {
-    expect(verdict(report({ accepted: 10, waiting: 4, stored: 6, queryable: 6 }, { lagSeconds: 2 })).tone).toBe("good");
+    expect(
+      verdict(report({ accepted: 10, waiting: 4, stored: 6, queryable: 6 }, { lagSeconds: 2 })).tone,
+    ).toBe("good");
   });
   it("warns when waiting lasts, and names who is down", () => {
     const v = verdict(
@@ -35,7 +45,9 @@ describe("verdict", () => {
     });
   });
   it("says it when a stored event cannot be found", () => {
-    expect(verdict(report({ accepted: 10, stored: 10, queryable: 8 })).sentence).toBe("2 stored events cannot be found");
+    expect(verdict(report({ accepted: 10, stored: 10, queryable: 8 })).sentence).toBe(
+      "2 stored events cannot be found",
+    );
   });
   it("is neutral about an empty installation", () => {
     expect(verdict(report({})).tone).toBe("neutral");

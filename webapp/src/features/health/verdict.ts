@@ -1,6 +1,7 @@
 // What the health report says in one sentence.
-import type { ReportResponse } from "../../gen/causality/health/v1/health_pb";
+
 import { count, duration, exact } from "../../components/format";
+import type { ReportResponse } from "../../gen/causality/health/v1/health_pb";
 
 export type Tone = "good" | "warn" | "bad" | "neutral";
 export type Verdict = { tone: Tone; sentence: string; note: string };
@@ -60,7 +61,14 @@ export function verdict({ counters, lagSeconds, components }: Report): Verdict {
   }
   return {
     tone: down.length > 0 ? "bad" : degraded.length > 0 ? "warn" : "good",
-    sentence: accepted === 1 ? "The one accepted event can be queried" : `All ${exact(accepted)} accepted events can be queried`,
-    note: why || (duplicates > 0 ? `${count(duplicates, "of them was", "of them were")} sent more than once and ${duplicates === 1 ? "counts" : "count"} once.` : ""),
+    sentence:
+      accepted === 1
+        ? "The one accepted event can be queried"
+        : `All ${exact(accepted)} accepted events can be queried`,
+    note:
+      why ||
+      (duplicates > 0
+        ? `${count(duplicates, "of them was", "of them were")} sent more than once and ${duplicates === 1 ? "counts" : "count"} once.`
+        : ""),
   };
 }

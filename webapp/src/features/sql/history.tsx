@@ -20,7 +20,11 @@ export function History({
   const [search, setSearch] = useState("");
   const found = searchHistory(entries, search);
   if (entries.length === 0) {
-    return <EmptyState title="Nothing has run yet.">Every statement that you run is listed here, with its time and size.</EmptyState>;
+    return (
+      <EmptyState title="Nothing has run yet.">
+        Every statement that you run is listed here, with its time and size.
+      </EmptyState>
+    );
   }
   return (
     <>
@@ -36,7 +40,9 @@ export function History({
           Clear
         </Button>
       </div>
-      {found.length === 0 ? <p className="py-4 text-13 text-muted">No statement here holds “{search.trim()}”.</p> : null}
+      {found.length === 0 ? (
+        <p className="py-4 text-13 text-muted">No statement here holds “{search.trim()}”.</p>
+      ) : null}
       <ul className="-mx-2 flex flex-col">
         {found.map((h) => (
           <li key={h.sql} className="border-line border-b last:border-b-0">
@@ -54,7 +60,9 @@ export function History({
                 {h.error ? (
                   <span className="truncate text-bad">{h.error.split("\n")[0]}</span>
                 ) : (
-                  <span className="tabular">{h.truncated ? `first ${count(h.rows ?? 0, "row")}` : count(h.rows ?? 0, "row")}</span>
+                  <span className="tabular">
+                    {h.truncated ? `first ${count(h.rows ?? 0, "row")}` : count(h.rows ?? 0, "row")}
+                  </span>
                 )}
               </span>
             </button>

@@ -51,7 +51,15 @@ function naturalWidth(column: ResultColumn, index: number, rows: readonly Cell[]
   const lengths = rows.slice(0, 80).map((r) => cellText(r[index] ?? null, column, zone).length);
   lengths.sort((a, b) => a - b);
   const typical = lengths[Math.floor(lengths.length * 0.95)] ?? 0;
-  return Math.round(Math.max(72, Math.min(Math.max(head, typical * (column.kind === "text" || column.kind === "json" ? 7.2 : 7.9) + 28), 340)));
+  return Math.round(
+    Math.max(
+      72,
+      Math.min(
+        Math.max(head, typical * (column.kind === "text" || column.kind === "json" ? 7.2 : 7.9) + 28),
+        340,
+      ),
+    ),
+  );
 }
 
 async function copy(text: string, what: string) {

@@ -96,7 +96,8 @@ export function useRuns(scope: Scope, onFinished: (finished: Finished) => void) 
             ...(canceled ? {} : { error }),
           };
         });
-        if (!canceled) finished.current({ statement: statement.text, at: startedAt, seconds: seconds(), error });
+        if (!canceled)
+          finished.current({ statement: statement.text, at: startedAt, seconds: seconds(), error });
       }
     },
     [scope, update],

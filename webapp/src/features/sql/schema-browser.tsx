@@ -39,7 +39,12 @@ export function SchemaBrowser({ tables, events, properties, onInsert }: Props) {
   return (
     <div className="flex h-full min-h-0 flex-col">
       <div className="relative shrink-0 p-2">
-        <Search size={14} strokeWidth={1.5} className="-translate-y-1/2 absolute top-1/2 left-4.5 text-faint" aria-hidden />
+        <Search
+          size={14}
+          strokeWidth={1.5}
+          className="-translate-y-1/2 absolute top-1/2 left-4.5 text-faint"
+          aria-hidden
+        />
         <input
           type="search"
           value={search}
@@ -66,7 +71,9 @@ export function SchemaBrowser({ tables, events, properties, onInsert }: Props) {
             const foundEvents = events.filter((e) => hit(e.name));
             const foundProperties = own.filter((p) => hit(p.name));
             if (shown.length + foundEvents.length + foundProperties.length === 0) {
-              return <p className="px-2 py-3 text-12 text-muted">Nothing here is called “{search.trim()}”.</p>;
+              return (
+                <p className="px-2 py-3 text-12 text-muted">Nothing here is called “{search.trim()}”.</p>
+              );
             }
             return (
               <>

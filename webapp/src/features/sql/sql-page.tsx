@@ -82,7 +82,9 @@ function SqlWorkbench() {
   const { sql: linked } = useSearch({ from: "/signed-in/$workspace/$app/sql" });
   const navigate = useNavigate();
   const narrow = useNarrow();
-  const [drafts, setDrafts] = useState<Drafts>(() => loadDrafts(app.id, example.replace("⌘", /Mac|iP/.test(navigator.platform) ? "⌘" : "Ctrl+")));
+  const [drafts, setDrafts] = useState<Drafts>(() =>
+    loadDrafts(app.id, example.replace("⌘", /Mac|iP/.test(navigator.platform) ? "⌘" : "Ctrl+")),
+  );
   const [history, setHistory] = useState<HistoryEntry[]>(() => loadHistory(app.id));
   const [sheet, setSheet] = useState<"history" | "schema">();
   const [showSchema, setShowSchema] = useState(true);
@@ -207,7 +209,11 @@ function SqlWorkbench() {
     return at && { from: run.statement.from + at.from, to: run.statement.from + at.to };
   }, [run, tab]);
 
-  const layout = useDefaultLayout({ id: "causality.sql.panes", panelIds: ["editor", "result"], storage: safeStorage });
+  const layout = useDefaultLayout({
+    id: "causality.sql.panes",
+    panelIds: ["editor", "result"],
+    storage: safeStorage,
+  });
   if (!tab) return null;
 
   const schema = (
@@ -228,7 +234,10 @@ function SqlWorkbench() {
       title="SQL"
       wide
       aside={
-        <span className="text-12 text-faint max-sm:hidden" title="Times without an offset are shown in the app's time zone">
+        <span
+          className="text-12 text-faint max-sm:hidden"
+          title="Times without an offset are shown in the app's time zone"
+        >
           {zone} ({offsetName(zone)})
         </span>
       }
@@ -291,7 +300,10 @@ function SqlWorkbench() {
                     mark={mark}
                     handle={handle}
                     onChange={(text) =>
-                      change((d) => ({ ...d, tabs: d.tabs.map((t) => (t.id === tab.id ? { ...t, text } : t)) }))
+                      change((d) => ({
+                        ...d,
+                        tabs: d.tabs.map((t) => (t.id === tab.id ? { ...t, text } : t)),
+                      }))
                     }
                     onRun={execute}
                     onCancel={stop}
@@ -315,7 +327,9 @@ function SqlWorkbench() {
                     Run
                   </Button>
                 )}
-                <span className="text-12 text-faint max-sm:hidden">{running ? null : <Kbd keys="mod+enter" />}</span>
+                <span className="text-12 text-faint max-sm:hidden">
+                  {running ? null : <Kbd keys="mod+enter" />}
+                </span>
                 {running ? <Elapsed since={run.startedAt} /> : null}
                 <div className="ml-auto">
                   <IconButton
@@ -352,7 +366,11 @@ function SqlWorkbench() {
           </Group>
         </div>
       </div>
-      <Sheet open={sheet === "schema" && narrow} onOpenChange={(o) => !o && setSheet(undefined)} title="Schema">
+      <Sheet
+        open={sheet === "schema" && narrow}
+        onOpenChange={(o) => !o && setSheet(undefined)}
+        title="Schema"
+      >
         <div className="-mx-4 h-[70vh]">{schema}</div>
       </Sheet>
       <Sheet
@@ -369,7 +387,10 @@ function SqlWorkbench() {
             const open = drafts.tabs.find((t) => t.text.trim() === entry.sql.trim());
             if (open) change((d) => ({ ...d, active: open.id }));
             else if (tab.text.trim() === "")
-              change((d) => ({ ...d, tabs: d.tabs.map((t) => (t.id === tab.id ? { ...t, text: entry.sql } : t)) }));
+              change((d) => ({
+                ...d,
+                tabs: d.tabs.map((t) => (t.id === tab.id ? { ...t, text: entry.sql } : t)),
+              }));
             else openTab(entry.sql);
           }}
           onClear={() => {
@@ -432,7 +453,9 @@ function TabStrip({
   const strip = useRef<HTMLDivElement>(null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the tab that became active comes into view
   useEffect(() => {
-    strip.current?.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    strip.current
+      ?.querySelector("[aria-current=true]")
+      ?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }, [active]);
   return (
     <nav aria-label="Statements" className="flex h-9 shrink-0 items-stretch border-line border-b bg-bg">
@@ -479,7 +502,9 @@ function TabStrip({
                   )}
                 >
                   {tab.name}
-                  {runs.get(tab.id)?.status === "running" ? <span className="text-faint"> running</span> : null}
+                  {runs.get(tab.id)?.status === "running" ? (
+                    <span className="text-faint"> running</span>
+                  ) : null}
                 </button>
               )}
               <button
@@ -553,12 +578,18 @@ function Answer({
   return (
     <div className="relative flex min-h-0 flex-1 flex-col" aria-busy={running}>
       {late ? (
-        <div className="absolute inset-x-0 top-0 z-20 h-0.5 overflow-hidden" role="progressbar" aria-label="Running">
+        <div
+          className="absolute inset-x-0 top-0 z-20 h-0.5 overflow-hidden"
+          role="progressbar"
+          aria-label="Running"
+        >
           <div className="h-full w-1/4 animate-progress bg-accent" />
         </div>
       ) : null}
       <span aria-live="polite" className="sr-only">
-        {run.status === "done" && result ? `${count(result.rows.length, "row")} in ${duration(run.seconds)}` : ""}
+        {run.status === "done" && result
+          ? `${count(result.rows.length, "row")} in ${duration(run.seconds)}`
+          : ""}
         {run.status === "canceled" ? "Cancelled" : ""}
       </span>
       {run.status === "failed" ? <Failure run={run} onRetry={onRetry} onShow={onShow} /> : null}
@@ -570,7 +601,12 @@ function Answer({
       ) : null}
       {result && run.status !== "failed" ? (
         <div className={cx("flex min-h-0 flex-1 flex-col transition-opacity", late && "opacity-60")}>
-          <ResultView result={result} total={run.total} zone={zone} seconds={run.status === "done" ? run.seconds : undefined} />
+          <ResultView
+            result={result}
+            total={run.total}
+            zone={zone}
+            seconds={run.status === "done" ? run.seconds : undefined}
+          />
         </div>
       ) : running ? (
         late ? (
@@ -596,10 +632,19 @@ function ResultSkeleton() {
   );
 }
 
-function Failure({ run, onRetry, onShow }: { run: Run; onRetry: () => void; onShow: (() => void) | undefined }) {
+function Failure({
+  run,
+  onRetry,
+  onShow,
+}: {
+  run: Run;
+  onRetry: () => void;
+  onShow: (() => void) | undefined;
+}) {
   const said = describeError(run.error);
   // What the engine says about the statement is the answer; all else is a fault of ours or the network's.
-  const ofStatement = said.reference === undefined && /error|syntax|column|table|function|statement|sql/i.test(said.sentence);
+  const ofStatement =
+    said.reference === undefined && /error|syntax|column|table|function|statement|sql/i.test(said.sentence);
   if (!ofStatement) return <ErrorState error={run.error} title="The query failed" onRetry={onRetry} />;
   return (
     <div role="alert" className="overflow-auto p-4">
@@ -656,20 +701,32 @@ function ResultView({
       duration: Number.POSITIVE_INFINITY,
     });
     exportStatement(scope, result.sql, format, name, abort.signal, (n) =>
-      toast.loading(`Exporting: ${bytes(n)}`, { id, action: { label: "Cancel", onClick: () => abort.abort() } }),
+      toast.loading(`Exporting: ${bytes(n)}`, {
+        id,
+        action: { label: "Cancel", onClick: () => abort.abort() },
+      }),
     ).then(
       (n) => toast.success(`${name} saved, ${bytes(n)}`, { id, duration: 4000, action: undefined }),
       (error) =>
         abort.signal.aborted
           ? toast.info("Export cancelled", { id, duration: 4000, action: undefined })
-          : toast.error(`The export failed: ${describeError(error).sentence}`, { id, duration: 10_000, action: undefined }),
+          : toast.error(`The export failed: ${describeError(error).sentence}`, {
+              id,
+              duration: 10_000,
+              action: undefined,
+            }),
     );
   };
 
   return (
     <>
       <div className="flex min-h-10 shrink-0 flex-wrap items-center gap-x-3 gap-y-1 border-line border-b px-3 py-1.5">
-        <p className={cx("tabular text-12", cut ? "rounded-sm bg-warn-soft px-1.5 font-medium text-warn" : "text-muted")}>
+        <p
+          className={cx(
+            "tabular text-12",
+            cut ? "rounded-sm bg-warn-soft px-1.5 font-medium text-warn" : "text-muted",
+          )}
+        >
           {cut ?? count(rows, "row")}
         </p>
         <p className="tabular text-12 text-faint">
@@ -715,7 +772,9 @@ function ResultView({
       <div className="min-h-0 flex-1">
         {rows === 0 ? (
           <EmptyState title="The statement ran and found no rows.">
-            {result.columns.length > 0 ? `Its columns: ${result.columns.map((c) => c.name).join(", ")}.` : null}
+            {result.columns.length > 0
+              ? `Its columns: ${result.columns.map((c) => c.name).join(", ")}.`
+              : null}
           </EmptyState>
         ) : shown === "chart" && picture ? (
           <ResultChart picture={picture} note={cut} />
@@ -727,7 +786,13 @@ function ResultView({
   );
 }
 
-function ResultChart({ picture, note }: { picture: NonNullable<ReturnType<typeof pictureOf>>; note: string | undefined }) {
+function ResultChart({
+  picture,
+  note,
+}: {
+  picture: NonNullable<ReturnType<typeof pictureOf>>;
+  note: string | undefined;
+}) {
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const series = useMemo(
     () =>
@@ -754,7 +819,6 @@ function ResultChart({ picture, note }: { picture: NonNullable<ReturnType<typeof
         titles={picture.titles}
         series={series}
         hidden={hidden}
-        height="100%"
         className="min-h-0 flex-1"
       />
     </div>

@@ -1,0 +1,76 @@
+// Why the first event does not come: what is known, most telling first.
+import type { Key } from "../../gen/causality/identity/v1/identity_pb";
+import { isUsable, shortKey } from "./keys";
+
+export type Finding = { title: string; what: string };
+
+type Known = {
+  /** When listening began, ms. */
+  since: number;
+  origin: string;
+  appId: string;
+  appName: string;
+  /** The key of the snippet. */
+  key: Pick<Key, "id" | "display" | "lastUsedAt" | "revokedAt" | "expiresAt">;
+  /** All of the workspace. */
+  keys: readonly Pick<
+    Key,
+    "id" | "appId" | "appName" | "kind" | "display" | "lastUsedAt" | "revokedAt" | "expiresAt"
+  >[];
+  /** Newest first. */
+  rejected: readonly { receivedAt: string; code: string; message: string }[];
+};
+
+// Clocks of a browser and a server differ by some seconds.
+const slack = 5_000; // ms
+
+export function diagnose({ since, origin, appId, appName, key, keys, rejected }: Known): Finding[] {
+  const recent = (at: string) => at !== "" && Date.parse(at) >= since - slack;
+  const found: Finding[] = [];
+
+  const bad = rejected.find((r) => recent(r.receivedAt));
+  if (bad) {
+    found.push({
+      title: "An event arrived and was rejected.",
+      what: `${bad.message} (${bad.code}). It is kept under Data, Rejected, with what to change.`,
+    });
+  }
+  if (!isUsable(key)) {
+    found.push({
+      title: `The key ${shortKey(key.display)} is not valid any more.`,
+      what: "Senders with it are answered 403. Create a new write key and put it into the program.",
+    });
+  }
+  const stranger = keys.find((k) => k.appId !== appId && k.kind === "write" && recent(k.lastUsedAt));
+  if (stranger) {
+    found.push({
+      title: `Events do arrive, but for ${stranger.appName}.`,
+      what: `They come with the key ${shortKey(stranger.display)}. If they should count for ${appName}, use the key in the snippet.`,
+    });
+  }
+  const sibling = keys.find((k) => k.appId === appId && k.id !== key.id && recent(k.lastUsedAt));
+  if (sibling) {
+    found.push({
+      title: `Another key of ${appName} was used: ${shortKey(sibling.display)}.`,
+      what: "Its events count for this app as well, and appear under Live.",
+    });
+  }
+  if (found.length > 0) return found;
+
+  if (recent(key.lastUsedAt)) {
+    return [
+      {
+        title: "The key was used, but no event came with it.",
+        what: "The request was empty or could not be read; the sender was told why in the answer. Look at its log, or send the curl line to compare.",
+      },
+    ];
+  }
+  return [
+    {
+      title: key.lastUsedAt
+        ? "Nothing has arrived since you opened this page."
+        : "Nothing has ever arrived with this key.",
+      what: `Either the program did not run the line, or it cannot reach ${origin}. Run the curl line on the same machine: it says which. SDKs send in batches, on servers after at most 10 seconds; Flush or Close sends at once.`,
+    },
+  ];
+}
