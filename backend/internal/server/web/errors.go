@@ -137,3 +137,8 @@ func retryAfter(f *fault.Error) string {
 	}
 	return strconv.Itoa(max(1, int(math.Ceil(after.Seconds()))))
 }
+
+// WriteFault answers plain requests of other rooms like those of this one.
+func WriteFault(log *slog.Logger) func(http.ResponseWriter, *http.Request, error) {
+	return func(w http.ResponseWriter, r *http.Request, err error) { writeFault(w, r, log, err) }
+}

@@ -1,0 +1,136 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/causality-project/causality/backend/internal/platform/postgres"
+)
+
+// Check is one thing that a setup needs.
+type Check struct {
+	Name    string
+	Found   string // how it is
+	Problem string // what is wrong and how to mend it; empty: nothing
+}
+
+// leastFree is the room that a start should find on the disk.
+const leastFree = 1 << 30
+
+// Examine looks at a setup without starting or changing anything.
+func Examine(ctx context.Context, cfg Config) []Check {
+	checked, err := cfg.resolve()
+	if err != nil {
+		return []Check{{Name: "configuration", Problem: err.Error()}}
+	}
+	checks := []Check{{Name: "configuration", Found: "every value can be used"}}
+	add := func(name, found string, problem error) {
+		check := Check{Name: name, Found: found}
+		if problem != nil {
+			check.Problem = problem.Error()
+		}
+		checks = append(checks, check)
+	}
+	found, err := examineData(checked.Data)
+	add("data directory", found, err)
+	holder := Locked(checked.Data)
+	if holder == "" {
+		add("server", "none is running on "+checked.Data, nil)
+		add("listen address", checked.Listen+" is free", examineAddress(checked.Listen))
+	} else {
+		add("server", holder+" is serving", examineSocket(ctx, checked.Data))
+	}
+	found, err = examineDisk(checked.Data)
+	add("disk", found, err)
+	found, err = examinePostgres(ctx, checked)
+	add("PostgreSQL", found, err)
+	return checks
+}
+
+func examineData(path string) (string, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return path + " does not exist yet; the first start makes it", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s cannot be looked at: %w", path, err)
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("%s is no directory; choose another with --data", path)
+	}
+	found, err := recognise(path)
+	if err != nil {
+		return "", err
+	}
+	if found.Format == 0 {
+		return path + " is empty; the first start fills it", nil
+	}
+	return fmt.Sprintf("%s, format %d, since %s", path, found.Format, found.CreatedAt.Format(time.DateOnly)), nil
+}
+
+func examineAddress(address string) error {
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("another program listens on %s already; stop it or choose another address with --listen", address)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w; choose another address with --listen", address, err)
+	}
+	return listener.Close()
+}
+
+func examineSocket(ctx context.Context, data string) error {
+	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", SocketPath(data))
+	if err != nil {
+		return fmt.Errorf("the server holds %s but its socket does not answer: %w; look into its log", data, err)
+	}
+	return conn.Close()
+}
+
+func examineDisk(path string) (string, error) {
+	for { // the nearest directory that is there
+		if _, err := os.Stat(path); err == nil || filepath.Dir(path) == path {
+			break
+		}
+		path = filepath.Dir(path)
+	}
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(path, &stat); err != nil {
+		return "", fmt.Errorf("the disk of %s cannot be looked at: %w", path, err)
+	}
+	free := float64(stat.Bavail) * float64(stat.Bsize)
+	if free < leastFree {
+		return "", fmt.Errorf("only %.1f GiB are free at %s; make room, or choose another disk with --data", free/(1<<30), path)
+	}
+	return fmt.Sprintf("%.1f GiB are free", free/(1<<30)), nil
+}
+
+func examinePostgres(ctx context.Context, cfg resolved) (string, error) {
+	if cfg.DatabaseURL == "" {
+		dir, version, err := postgres.Find(ctx, cfg.PostgresBin)
+		if err != nil {
+			return "", err
+		}
+		return "version " + version + " in " + dir, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return "", fmt.Errorf("the database of --database-url cannot be reached: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var version string
+	if err := conn.QueryRow(ctx, "SHOW server_version").Scan(&version); err != nil {
+		return "", fmt.Errorf("the database of --database-url does not answer: %w", err)
+	}
+	return "version " + version + " answers", nil
+}
