@@ -134,15 +134,24 @@ func (s *Stream) watch(ctx context.Context) {
 	}
 }
 
+// slowMarks is how many writes of its own may go unanswered by a server that
+// says it is well, before it is restarted all the same: disks do stall.
+const slowMarks = 3
+
 // heal checks the suspicion with a write of its own, and reopens the server
 // until one succeeds. While the disk is full it leaves the server alone, which
 // can still be read and purged.
 func (s *Stream) heal(ctx context.Context) {
+	unanswered := 0
 	for wait := watchEvery / 4; ctx.Err() == nil; wait = min(2*wait, reopenBackoffMost) {
 		if s.disk.check() == nil {
 			err := s.mark(ctx, s.link.Load())
-			if err == nil {
+			if err == nil || ctx.Err() != nil {
 				return
+			}
+			if unanswered++; unanswered < slowMarks && s.Ready(ctx) == nil {
+				s.log.WarnContext(ctx, "the event stream is slow to write", "err", err)
+				continue
 			}
 			s.log.ErrorContext(ctx, "the event stream failed to write and is restarted", "err", err)
 			err = s.reopen(ctx)

@@ -353,6 +353,9 @@ func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		want.Metadata = map[string]string{incarnationKey: newIncarnation()}
 		have, err = js.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was first
+			have, err = js.Stream(ctx, want.Name)
+		}
 	}
 	if err != nil {
 		return "", 0, fmt.Errorf("open stream %s: %w", want.Name, err)

@@ -127,13 +127,14 @@ type benchProcess struct {
 	url   string
 	in    io.WriteCloser
 	out   *bufio.Scanner
+	kill  func() error
 	close func()
 }
 
-func startBench(b *testing.B) *benchProcess {
+func startBench(b testing.TB, dir string) *benchProcess {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), benchServer+"="+b.TempDir())
+	cmd.Env = append(os.Environ(), benchServer+"="+dir)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -146,7 +147,7 @@ func startBench(b *testing.B) *benchProcess {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	p := &benchProcess{in: in, out: bufio.NewScanner(out)}
+	p := &benchProcess{in: in, out: bufio.NewScanner(out), kill: cmd.Process.Kill}
 	p.close = sync.OnceFunc(func() {
 		_ = in.Close()
 		_ = cmd.Wait()
@@ -270,7 +271,7 @@ func load(b *testing.B, url, contentType string, bodies [][]byte, n, connections
 }
 
 func benchHTTP(b *testing.B, path, contentType string, bodies [][]byte) {
-	p := startBench(b)
+	p := startBench(b, b.TempDir())
 	load(b, p.url+path, contentType, bodies, 200, 16, 0) // warm
 	before, started := p.cpu(b), time.Now()
 	b.ResetTimer()
@@ -348,4 +349,61 @@ func BenchmarkRawPublish(b *testing.B) {
 	b.ReportMetric(events/used.Seconds(), "events/CPU-s")
 	b.ReportMetric(events/wall.Seconds(), "events/s")
 	b.ReportMetric(float64(len(body))/perRequest, "B/event")
+}
+
+func TestAKilledServerKeepsEveryEventItAnsweredFor(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	answered := map[string]bool{}
+	var mu sync.Mutex
+	for round := range 3 {
+		p := startBench(t, dir)
+		var senders sync.WaitGroup
+		var sent atomic.Int64
+		for sender := range 4 {
+			senders.Go(func() {
+				for i := 0; ; i++ {
+					name := fmt.Sprintf("e-%d-%d-%d", round, sender, i)
+					resp, err := http.Post(p.url+"/v1/events?key=wk", "application/json", bytes.NewReader([]byte(`{"name":"`+name+`"}`)))
+					if err != nil {
+						return // killed
+					}
+					_, err = io.Copy(io.Discard, resp.Body)
+					_ = resp.Body.Close()
+					if resp.StatusCode == http.StatusOK && err == nil {
+						mu.Lock()
+						answered[name] = true
+						mu.Unlock()
+						sent.Add(1)
+					}
+				}
+			})
+		}
+		waitFor(t, "some load", func() bool { return sent.Load() > 50 })
+		if err := p.kill(); err != nil {
+			t.Fatal(err)
+		}
+		senders.Wait()
+		p.close()
+	}
+	s, err := stream.Open(t.Context(), stream.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(context.Background()) }()
+	messages, err := s.Fetch(t.Context(), stream.Live, 1, stream.FetchLimit{Messages: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := map[string]bool{}
+	for _, m := range messages {
+		for _, e := range m.Batch.Events {
+			stored[e.Name] = true
+		}
+	}
+	for name := range answered {
+		if !stored[name] {
+			t.Errorf("%s was answered with 200 and is gone", name)
+		}
+	}
 }
