@@ -137,7 +137,7 @@ func makeMacros() []string {
 		// The values that a condition looks at: a list's elements, or the one.
 		`CREATE MACRO property_values(j, pointer) AS CASE WHEN left(` + text + `, 1) = '[' AND json_type(j, pointer) = 'ARRAY'` +
 			` THEN list_transform(CAST(json_extract(j, pointer) AS JSON[]), lambda e: ` + canonical(`json_extract_string(e, '$')`, `json_type(e)`) + `)` +
-			` ELSE [property_text(j, pointer)] END`,
+			` WHEN ` + text + ` IS NOT NULL THEN [` + canonical(text, `json_type(j, pointer)`) + `] END`,
 		// A number, or text that reads as a finite one.
 		`CREATE MACRO text_number(t) AS CASE WHEN regexp_full_match(t, '\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*') THEN` +
 			` CASE WHEN isfinite(TRY_CAST(t AS DOUBLE)) THEN TRY_CAST(t AS DOUBLE) END END`,
