@@ -169,6 +169,12 @@ export function offsetMinutes(zone: string, at: Date | string | number): number 
   return (found[1] === "−" ? -1 : 1) * (Number(found[2]) * 60 + Number(found[3] ?? 0));
 }
 
+/** "Europe/Lisbon (UTC+1)"; "UTC" alone says it already. */
+export function zoneName(zone: string): string {
+  const offset = offsetName(zone);
+  return zone === offset ? zone : `${zone} (${offset})`;
+}
+
 /** Shortens in the middle, where names of one family differ least at the ends. */
 export function middle(text: string, most = 40): string {
   if (text.length <= most) return text;

@@ -82,7 +82,6 @@ export function EventsTab({
             </button>
             {e.typed ? (
               <Tooltip label="One of the typed events: its properties are checked against a schema.">
-                {/* biome-ignore lint/a11y/noNoninteractiveTabindex: its explanation must be reachable by keys */}
                 <span tabIndex={0} className="rounded-sm">
                   <Badge tone="accent">typed</Badge>
                 </span>

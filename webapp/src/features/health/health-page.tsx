@@ -16,8 +16,8 @@ import {
   duration,
   exact,
   missing,
-  offsetName,
   time,
+  zoneName,
 } from "../../components/format";
 import { Card, Page, Section } from "../../components/page";
 import { QueryBoundary } from "../../components/query-boundary";
@@ -42,11 +42,7 @@ export function HealthPage() {
   return (
     <Page
       title="Health"
-      aside={
-        <span className="text-12 text-faint max-sm:hidden">
-          Times in {zone} ({offsetName(zone)})
-        </span>
-      }
+      aside={<span className="text-12 text-faint max-sm:hidden">Times in {zoneName(zone)}</span>}
       actions={
         report.isError && report.data ? (
           <Badge tone="warn">Not reachable; this is from {time(report.dataUpdatedAt, zone)}</Badge>
@@ -171,7 +167,6 @@ function Equation({ counters: c }: { counters: Counters }) {
                   {t.sign}
                 </span>
                 <Tooltip label={definitions[t.name]}>
-                  {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the definition must be reachable by keys */}
                   <span
                     tabIndex={0}
                     className="cursor-help underline decoration-edge/50 decoration-dotted underline-offset-3"

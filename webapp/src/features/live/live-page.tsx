@@ -12,7 +12,7 @@ import { Badge, Dot } from "../../components/badge";
 import { Button, IconButton } from "../../components/button";
 import { cx } from "../../components/class-names";
 import { Combobox } from "../../components/combobox";
-import { ago, compact, count, dateTime, exact, offsetName, time } from "../../components/format";
+import { ago, compact, count, dateTime, exact, time, zoneName } from "../../components/format";
 import { Input } from "../../components/input";
 import { Json } from "../../components/json";
 import { Page } from "../../components/page";
@@ -114,9 +114,7 @@ function Live() {
       aside={
         <span className="flex items-center gap-3">
           <Status state={state} />
-          <span className="text-12 text-faint max-lg:hidden">
-            {zone} ({offsetName(zone)})
-          </span>
+          <span className="text-12 text-faint max-lg:hidden">{zoneName(zone)}</span>
         </span>
       }
       actions={
@@ -142,7 +140,7 @@ function Live() {
     >
       <div className="relative flex min-h-0 flex-1 flex-col">
         {waiting > 0 ? (
-          <div className="pointer-events-none absolute inset-x-0 top-3 z-20 flex justify-center">
+          <div className="pointer-events-none absolute inset-x-0 top-2 z-20 flex sm:top-10 justify-center">
             <button
               type="button"
               onClick={showWaiting}
@@ -290,7 +288,7 @@ function FilterBar({
         placeholder="User id"
         value={filter.user}
         onChange={(e) => onChange({ user: e.target.value })}
-        className="h-7 w-36"
+        className="h-7 w-36 max-sm:w-auto max-sm:flex-1"
       />
       <Input
         type="search"
@@ -298,7 +296,7 @@ function FilterBar({
         placeholder="Text in the event"
         value={filter.text}
         onChange={(e) => onChange({ text: e.target.value })}
-        className="h-7 w-48"
+        className="h-7 w-48 max-sm:w-auto max-sm:flex-1"
       />
       {filter === noFilter ? null : (
         <Button
@@ -435,7 +433,6 @@ function List({
       <section
         ref={box}
         aria-label="Events, newest first"
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must take the focus to be scrolled by keys
         tabIndex={0}
         onPointerEnter={(e) => e.pointerType === "mouse" && onHover(true)}
         onPointerLeave={() => onHover(false)}
@@ -555,11 +552,9 @@ function EventRow({
           <span className="truncate text-12 text-muted">
             {rejected
               ? row.rejected.message
-              : pairs.map(([k, v], i) => (
-                  <span key={k}>
-                    {i > 0 ? <span className="text-faint">{"  "}</span> : null}
+              : pairs.map(([k, v]) => (
+                  <span key={k} className="mr-3">
                     <span className="text-faint">{k}</span> {v}
-                    {i < pairs.length - 1 ? " " : ""}
                   </span>
                 ))}
           </span>

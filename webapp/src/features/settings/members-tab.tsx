@@ -95,8 +95,8 @@ export function MembersTab() {
       </QueryBoundary>
       <Section title="Locked out?">
         <p className="mb-2 max-w-140 text-13 text-muted">
-          On the machine that serves, this prints a link that signs somebody in once. Without an e-mail
-          address it is the owner's.
+          On the machine that serves, this prints a link that signs somebody in once. Without an address it is
+          the owner's.
         </p>
         <CodeBlock
           className="max-w-140"

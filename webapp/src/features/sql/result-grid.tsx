@@ -231,7 +231,6 @@ export const ResultGrid = memo(function ResultGrid({ result, zone, label }: Prop
                           <ArrowDown size={12} className="shrink-0" aria-hidden />
                         ) : null}
                       </button>
-                      {/* biome-ignore lint/a11y/noStaticElementInteractions: a mouse's way; every value can be read whole by opening its row */}
                       <div
                         aria-hidden
                         onMouseDown={h.getResizeHandler()}
@@ -275,7 +274,6 @@ export const ResultGrid = memo(function ResultGrid({ result, zone, label }: Prop
                         const cell = row[i] ?? null;
                         const here = at?.row === v.index && at.column === i;
                         return (
-                          // biome-ignore lint/a11y/useKeyWithClickEvents: arrows move the current cell
                           // biome-ignore lint/a11y/useFocusableInteractive: the grid itself takes the focus
                           // biome-ignore lint/a11y/useSemanticElements: see grid
                           <div

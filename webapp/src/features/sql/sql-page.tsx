@@ -13,7 +13,7 @@ import { Button, IconButton } from "../../components/button";
 import { Chart, Legend } from "../../components/chart";
 import { cx } from "../../components/class-names";
 import { Sheet } from "../../components/dialog";
-import { bytes, compact, count, duration, exact, offsetName } from "../../components/format";
+import { bytes, compact, count, duration, exact, zoneName } from "../../components/format";
 import { FreshnessChip } from "../../components/freshness-chip";
 import { Kbd } from "../../components/kbd";
 import { Menu, MenuItem, MenuLabel } from "../../components/menu";
@@ -238,7 +238,7 @@ function SqlWorkbench() {
           className="text-12 text-faint max-sm:hidden"
           title="Times without an offset are shown in the app's time zone"
         >
-          {zone} ({offsetName(zone)})
+          {zoneName(zone)}
         </span>
       }
       actions={
