@@ -69,7 +69,6 @@ type cluster struct {
 	child     *child // nil while none runs
 	restarted time.Time
 	closed    bool
-	wake      chan struct{} // holds one token when the child changed
 }
 
 // openCluster creates the cluster if there is none, and starts its server.
@@ -85,7 +84,7 @@ func openCluster(ctx context.Context, cfg Config) (_ *cluster, err error) {
 	if parent, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
 		dir = filepath.Join(parent, filepath.Base(dir))
 	}
-	c := &cluster{cfg: cfg, dir: dir, wake: make(chan struct{}, 1)}
+	c := &cluster{cfg: cfg, dir: dir}
 	defer func() {
 		if err != nil {
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -117,9 +116,6 @@ func openCluster(ctx context.Context, cfg Config) (_ *cluster, err error) {
 		c.as, err = ownerOf(ctx, dir, c.bin)
 	}
 	if err != nil {
-		return nil, err
-	}
-	if err := c.stopOrphan(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.chooseSocketDir(); err != nil {
@@ -194,7 +190,16 @@ func inspectDir(dir string) (major int, err error) {
 func (c *cluster) create(ctx context.Context) error {
 	leftovers, _ := filepath.Glob(globQuote(c.dir) + ".init-*")
 	for _, leftover := range leftovers {
-		if err := os.RemoveAll(leftover); err != nil {
+		// A child of the killed initdb may write for a moment still.
+		err := os.RemoveAll(leftover)
+		for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); err = os.RemoveAll(leftover) {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("what an interrupted first start left cannot be removed: %w", err)
 		}
 	}
@@ -271,7 +276,8 @@ func environment() []string {
 // lock, so nobody uses it. It gets time for a clean shutdown, then is stopped
 // at once; its data recovers at the next start either way.
 func (c *cluster) stopOrphan(ctx context.Context) error {
-	text, err := os.ReadFile(filepath.Join(c.dir, "postmaster.pid"))
+	path := filepath.Join(c.dir, "postmaster.pid")
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -280,14 +286,40 @@ func (c *cluster) stopOrphan(ctx context.Context) error {
 	}
 	lines := strings.Split(string(text), "\n")
 	// The socket's directory is line 5; one that was moved is ours to remove.
-	if len(lines) > 4 && strings.HasPrefix(filepath.Base(lines[4]), socketDirPrefix) {
+	if len(lines) > 4 && strings.HasPrefix(filepath.Base(lines[4]), socketDirPrefix) && lines[4] != c.socketDir {
 		defer os.RemoveAll(lines[4])
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
-	if err != nil || pid <= 1 || !servesDir(pid, c.dir) {
-		return nil // stale, or a number that the system gave to somebody else
+	if err == nil && pid > 1 && servesDir(pid, c.dir) {
+		c.cfg.Logger.WarnContext(ctx, "stopping the database server that an earlier run left", "pid", pid)
+		if err := c.stopProcess(ctx, pid); err != nil {
+			return err
+		}
 	}
-	c.cfg.Logger.WarnContext(ctx, "stopping the database server that an earlier run left", "pid", pid)
+	// What is left is stale: the number is free, a zombie's that nobody waits for,
+	// or was given to somebody else, and PostgreSQL would take the latter two for
+	// its own kind and refuse to start. It looks past its parent's number, though,
+	// and still makes sure that no process of the old server lives.
+	if text, err = os.ReadFile(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	_, rest, _ := strings.Cut(string(text), "\n")
+	mine := path + ".causality"
+	err = errors.Join(err, os.WriteFile(mine, fmt.Appendf(nil, "%d\n%s", os.Getpid(), rest), 0o600))
+	if err == nil {
+		err = errors.Join(c.as.own(mine), os.Rename(mine, path))
+	}
+	// Beside the socket lies another such number, without a use of its own.
+	if lock := os.Remove(filepath.Join(c.dir, ".s.PGSQL."+port+".lock")); !errors.Is(lock, fs.ErrNotExist) {
+		err = errors.Join(err, lock)
+	}
+	if err != nil {
+		return fmt.Errorf("what a killed database server left cannot be cleared: %w", err)
+	}
+	return nil
+}
+
+func (c *cluster) stopProcess(ctx context.Context, pid int) error {
 	for _, step := range []struct {
 		signal syscall.Signal
 		wait   time.Duration
@@ -378,8 +410,27 @@ type child struct {
 	signal func(os.Signal) error
 }
 
-// start starts the server and waits until it answers.
+// start starts the server and waits until it answers. Processes of a killed
+// server may live on for a moment, until they notice; the new one refuses to
+// start beside them, and is tried again.
 func (c *cluster) start(ctx context.Context) error {
+	for end := time.Now().Add(20 * time.Second); ; {
+		err := c.startOnce(ctx)
+		if err == nil || time.Now().After(end) || !strings.Contains(err.Error(), "shared memory block") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (c *cluster) startOnce(ctx context.Context) error {
+	if err := c.stopOrphan(ctx); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -577,7 +628,10 @@ func (c *cluster) close(ctx context.Context) error {
 		c.log.close()
 	}
 	if c.lock != nil {
+		// A child that is being started at this moment holds the file open, too.
+		_ = syscall.Flock(int(c.lock.Fd()), syscall.LOCK_UN)
 		_ = c.lock.Close()
+		c.lock = nil
 	}
 	return err
 }

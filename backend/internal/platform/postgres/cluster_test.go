@@ -313,28 +313,46 @@ func TestALiveServerOfAnEarlierRunIsTakenOver(t *testing.T) {
 
 func TestAStalePidFileThatNamesAStrangerHarmsNobody(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(reachable(t), "postgres")
-	shut(t, mustOpen(t, dir))
 	stranger := exec.Command("sleep", "600")
 	if err := stranger.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = stranger.Process.Kill(); _ = stranger.Wait() }()
-	pidFile := filepath.Join(dir, "postmaster.pid")
-	text := fmt.Sprintf("%d\n%s\n1\n5432\n%s\n\n  1 1\nready\n", stranger.Process.Pid, dir, dir)
-	if err := os.WriteFile(pidFile, []byte(text), 0o600); err != nil {
+	// A process that ended and that nobody waited for yet.
+	zombie := exec.Command("true")
+	if err := zombie.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// Only its owner may hold it; initdb's owner is whoever owns the directory.
-	info, err := os.Stat(dir)
-	if err != nil {
-		t.Fatal(err)
+	defer func() { _ = zombie.Wait() }()
+	eventually(t, "the process is a zombie", func() bool { return !alive(zombie.Process.Pid) })
+
+	// In a private directory the server runs as our own user, in a namespace when
+	// that is root: there a stranger of ours looks to it like one of its kind.
+	for name, parent := range map[string]string{"reachable": reachable(t), "private": t.TempDir()} {
+		dir := filepath.Join(parent, "postgres")
+		shut(t, mustOpen(t, dir))
+		info, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := info.Sys().(*syscall.Stat_t)
+		for _, pid := range []int{stranger.Process.Pid, zombie.Process.Pid} {
+			for file, text := range map[string]string{
+				"postmaster.pid":     fmt.Sprintf("%d\n%s\n1\n5432\n%s\n\n  1 1\nready\n", pid, dir, dir),
+				".s.PGSQL.5432.lock": fmt.Sprintf("%d\n%s\n1\n5432\n%s\n", pid, dir, dir),
+			} {
+				path := filepath.Join(dir, file)
+				if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chown(path, int(owner.Uid), int(owner.Gid))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			server, err := openIn(t, dir)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			shut(t, server)
+		}
 	}
-	owner := info.Sys().(*syscall.Stat_t)
-	if err := os.Chown(pidFile, int(owner.Uid), int(owner.Gid)); err != nil {
-		t.Fatal(err)
-	}
-	mustOpen(t, dir)
 	if !alive(stranger.Process.Pid) {
 		t.Error("a stranger's process was ended")
 	}
