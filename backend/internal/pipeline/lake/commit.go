@@ -188,6 +188,9 @@ func (c *commit) landApp(ctx context.Context, tx pgx.Tx, run *appRun) error {
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("list object: %w", err)
 	}
+	if !run.links.empty() {
+		failpoint.Hit("links.before-commit")
+	}
 	return run.catalog.Commit(ctx, tx)
 }
 
