@@ -18,6 +18,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	"github.com/causality-project/causality/backend/cmd/causality/importer"
+	"github.com/causality-project/causality/backend/internal/analysis/query/duckdb"
 	"github.com/causality-project/causality/backend/internal/server/app"
 )
 
@@ -45,10 +46,14 @@ type commands struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database to this version, without serving."`
 	Doctor  doctorCommand  `cmd:"" help:"Say what is wrong with the setup, and where each setting came from."`
 	Version versionCommand `cmd:"" help:"Print the version."`
-	Worker  workerCommand  `cmd:"" name:"duckdb-worker" hidden:""`
 }
 
 func main() {
+	// The query engine's child process: its output is the engine's alone, and it
+	// needs nothing that follows.
+	if len(os.Args) == 2 && os.Args[1] == "duckdb-worker" {
+		os.Exit(duckdb.WorkerMain(os.Stdin, os.Stdout))
+	}
 	// The first signal asks for a graceful end, a second one for an end.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"strings"
 
-	"github.com/causality-project/causality/backend/internal/analysis/query/duckdb"
 	"github.com/causality-project/causality/backend/internal/platform/telemetry"
 	"github.com/causality-project/causality/backend/internal/server/app"
 )
@@ -116,14 +114,4 @@ func describeVersion() string {
 		text += ", commit " + commit + changed
 	}
 	return text + ")"
-}
-
-type workerCommand struct{}
-
-// Run is the query engine's child process. Its output is the engine's alone.
-func (workerCommand) Run() error {
-	if code := duckdb.WorkerMain(os.Stdin, os.Stdout); code != 0 {
-		return errReported
-	}
-	return nil
 }
