@@ -9,7 +9,7 @@ export const session = "test-results/session.json";
 
 export default defineConfig({
   testDir: "e2e",
-  timeout: 30_000,
+  timeout: 90_000,
   expect: { timeout: 10_000 },
   workers: 1,
   reporter: [["list"]],

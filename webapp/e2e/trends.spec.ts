@@ -46,6 +46,7 @@ test("a filter leads from property to value without a mouse", async ({ page }) =
   await page.getByPlaceholder("Search properties").fill("platform");
   await page.keyboard.press("Enter");
   await expect(page.getByPlaceholder("Search or type a value")).toBeFocused();
+  await expect(page.getByRole("option").first()).toBeVisible();
   await page.keyboard.press("Enter");
   await page.keyboard.press("Escape");
   await expect(page).toHaveURL(/q=1\./);
@@ -58,6 +59,7 @@ test("nothing matched names the guilty filter", async ({ page }) => {
   await page.getByPlaceholder("Search properties").fill("platform");
   await page.keyboard.press("Enter");
   await page.getByPlaceholder("Search or type a value").fill("no such platform");
+  await expect(page.getByRole("option", { name: "Use “no such platform”" })).toBeVisible();
   await page.keyboard.press("Enter");
   await page.keyboard.press("Escape");
   await expect(

@@ -5,7 +5,7 @@
 // accepts free entry. Several choices: `values` with check marks.
 import { Command } from "cmdk";
 import { Check, ChevronDown } from "lucide-react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import { cx } from "./class-names";
 import { Popover } from "./popover";
 
@@ -95,7 +95,8 @@ export function Combobox({
       onSearch?.("");
     }
   };
-  const found = onSearch ? [...options] : rank(options, search);
+  // While the server searches, what it found before is narrowed here.
+  const found = onSearch && !loading ? [...options] : rank(options, search);
   const drawn = found.slice(0, 100);
   const high = drawn.filter((o) => !o.low);
   const low = drawn.filter((o) => o.low);
@@ -105,6 +106,12 @@ export function Combobox({
     onChange(v);
     if (!values) setOpen(false);
   };
+  // The first row is taken by Enter, also when rows arrive after the list opened.
+  const first = drawn[0]?.value ?? (creatable ? `create:${text}` : "");
+  const preset = search === "" && drawn.some((o) => o.value === value) ? value : undefined;
+  useEffect(() => {
+    if (open) setActive(preset ?? first);
+  }, [open, first, preset]);
   const current = options.find((o) => o.value === value);
   const pane = detail && active ? detail(active) : null;
 

@@ -332,7 +332,7 @@ function TopEvents({ events }: { events: readonly SeenEvent[] }) {
           to="/$workspace/$app/data"
           params={params}
           search={{}}
-          className="rounded-sm text-12 text-accent-text hover:underline"
+          className="rounded-sm text-12 text-accent-text underline decoration-accent-text/40 underline-offset-2 hover:decoration-accent-text"
         >
           All {events.length}
         </Link>
@@ -373,7 +373,7 @@ function Recents() {
             to="/$workspace/$app/insights/new/trend"
             params={params}
             search={{}}
-            className="text-accent-text hover:underline"
+            className="text-accent-text underline decoration-accent-text/40 underline-offset-2 hover:decoration-accent-text"
           >
             Ask the first
           </Link>

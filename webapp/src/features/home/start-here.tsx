@@ -169,7 +169,7 @@ function Diagnosis({ lastUsedAt }: { lastUsedAt: string }) {
               to="/$workspace/$app/data"
               params={params}
               search={{ tab: "rejected" }}
-              className="text-accent-text hover:underline"
+              className="text-accent-text underline decoration-accent-text/40 underline-offset-2 hover:decoration-accent-text"
             >
               See them
             </Link>
@@ -182,7 +182,7 @@ function Diagnosis({ lastUsedAt }: { lastUsedAt: string }) {
             <Link
               to="/$workspace/health"
               params={{ workspace: params.workspace }}
-              className="text-accent-text hover:underline"
+              className="text-accent-text underline decoration-accent-text/40 underline-offset-2 hover:decoration-accent-text"
             >
               Health
             </Link>

@@ -366,7 +366,9 @@ function ValueList({
     ...chosen
       .filter((v) => v.includes(search) && !values.data?.some((d) => d.value === v))
       .map((v) => ({ value: v, label: v, note: undefined })),
-    ...(search === "" || notSet.includes(search) ? [{ value: notSet, label: notSet, note: undefined }] : []),
+    ...(values.data && (search === "" || notSet.includes(search))
+      ? [{ value: notSet, label: notSet, note: undefined }]
+      : []),
   ].filter((o) => o.value !== "");
   return (
     <Combobox

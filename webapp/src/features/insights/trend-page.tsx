@@ -529,7 +529,11 @@ function Notes({
       <span key="cut">
         Top {spec.top} of {exact(meta.groupsTotal)} values; the rest is Other.{" "}
         {spec.top < 250 ? (
-          <button type="button" className="font-medium text-accent-text hover:underline" onClick={onMore}>
+          <button
+            type="button"
+            className="font-medium text-accent-text underline decoration-accent-text/40 underline-offset-2 hover:decoration-accent-text"
+            onClick={onMore}
+          >
             Show {Math.min(250, spec.top < 25 ? 25 : 250)}
           </button>
         ) : null}
