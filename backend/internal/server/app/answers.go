@@ -2,43 +2,52 @@ package app
 
 import (
 	"context"
-	"time"
 
+	"github.com/causality-project/causality/backend/internal/account/tenancy"
+	"github.com/causality-project/causality/backend/internal/analysis/insights"
+	"github.com/causality-project/causality/backend/internal/analysis/insights/insightsrpc"
 	"github.com/causality-project/causality/backend/internal/analysis/query"
+	"github.com/causality-project/causality/backend/internal/analysis/query/lakesource"
+	"github.com/causality-project/causality/backend/internal/analysis/query/queryrpc"
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
+	"github.com/causality-project/causality/backend/internal/pipeline/catalog/catalogrpc"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/lakerpc"
 	"github.com/causality-project/causality/backend/internal/server/web"
-	"github.com/causality-project/causality/proto/gen/causality/catalog/v1/catalogv1connect"
-	"github.com/causality-project/causality/proto/gen/causality/insights/v1/insightsv1connect"
-	"github.com/causality-project/causality/proto/gen/causality/query/v1/queryv1connect"
 )
 
 // answers puts what answers questions on the store.
-func (a *App) answers(h *web.Handlers, p parts, seen *catalog.Catalog, store *lake.Lake, engine query.Engine) {
-	h.Catalog = catalogv1connect.UnimplementedCatalogServiceHandler{}
-	h.Query = queryv1connect.UnimplementedQueryServiceHandler{}
-	h.Insights = insightsv1connect.UnimplementedInsightsServiceHandler{}
+func (a *App) answers(h *web.Handlers, p parts, seen *catalog.Catalog, store *lake.Lake, engine query.Engine) error {
+	source := lakesource.New(store)
+	questions, err := insights.New(insights.Config{Engine: engine, Source: source})
+	if err != nil {
+		return err
+	}
+	h.Query = queryrpc.New(query.New(engine, source), p.apps)
+	h.Insights = insightsrpc.New(questions, p.apps)
+	h.Catalog = catalogrpc.New(seen, p.apps, values{questions, p.apps})
 	h.Lake = lakerpc.New(store, p.apps)
+	return nil
 }
 
-// snapshots gives questions the lake's view of an app.
-type snapshots struct{ lake *lake.Lake }
+// values lets the catalog's pickers ask the store, through the questions' own way.
+type values struct {
+	questions *insights.Service
+	apps      *tenancy.Apps
+}
 
-func (s snapshots) Snapshot(ctx context.Context, appID string, from, to time.Time) (query.Snapshot, error) {
-	found, err := s.lake.Snapshot(ctx, appID, from, to)
+func (v values) Values(ctx context.Context, appID, property string, events []string, contains string, limit int) ([]catalog.PropertyValue, error) {
+	app, err := v.apps.Get(ctx, appID)
 	if err != nil {
-		return query.Snapshot{}, err
+		return nil, err
 	}
-	snapshot := query.Snapshot{
-		Version: found.Version, FreshTo: found.FreshTo, Release: found.Release,
-		Objects: make([]query.Object, len(found.Objects)),
-		Links: query.Links{
-			Number: found.Links.Number, ByKey: found.Links.ByKey, Changed: found.Links.Changed, ChangedUsers: found.Links.ChangedUsers,
-		},
+	found, err := v.questions.Values(ctx, query.App{ID: app.ID, WorkspaceID: app.WorkspaceID, Name: app.Name, TimeZone: app.TimeZone}, property, events, contains, limit)
+	if err != nil {
+		return nil, err
 	}
-	for i, object := range found.Objects {
-		snapshot.Objects[i] = query.Object{ID: object.ID, Path: object.Path, Rows: object.Rows, Bytes: object.Bytes, LinkNumber: object.LinkNumber}
+	all := make([]catalog.PropertyValue, len(found))
+	for i, value := range found {
+		all[i] = catalog.PropertyValue{Value: value.Value, Count: value.Count}
 	}
-	return snapshot, nil
+	return all, nil
 }

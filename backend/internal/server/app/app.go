@@ -215,8 +215,7 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	h.Health = report
 	h.Identity = identityrpc.New(identityrpc.Config{Users: a.users, Keys: keys, Apps: p.apps, PublicURL: a.URL})
 	h.Tenancy = tenancyrpc.New(p.apps, keys)
-	a.answers(&h, p, seen, store, engine)
-	return h, p, nil
+	return h, p, a.answers(&h, p, seen, store, engine)
 }
 
 // stores opens PostgreSQL and the stream side by side: each takes most of a
