@@ -1,0 +1,259 @@
+package lake
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/causality-project/causality/backend/internal/account/tenancy"
+	"github.com/causality-project/causality/backend/internal/pipeline/stream"
+	"github.com/causality-project/causality/backend/internal/platform/event"
+)
+
+// emptyTables loses everything that the lake keeps in PostgreSQL.
+func (h *house) emptyTables() {
+	h.t.Helper()
+	for _, table := range []string{"lake_objects", "lake_garbage", "person_links", "catalog_events", "catalog_event_days", "catalog_properties", "lake_apps"} {
+		h.exec(`DELETE FROM ` + table)
+	}
+	owner, err := pgx.ConnectConfig(h.ctx, h.server.OwnerConfig())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer owner.Close(h.ctx)
+	if _, err := owner.Exec(h.ctx, `DELETE FROM lake_offsets`); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func TestRebuildRestoresEverythingFromTheObjects(t *testing.T) {
+	t.Parallel()
+	for name, withCache := range map[string]bool{"with the cache": true, "without the cache": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			other := h.addApp()
+			first, second := someEvents(300), someEvents(200)
+			for part := range slices.Chunk(first, 30) {
+				h.send(stream.Live, part...)
+				h.settle()
+			}
+			h.compact() // its inputs are garbage that is still there: they must not come back
+			for part := range slices.Chunk(second, 50) {
+				h.send(stream.Import, part...)
+				h.settle()
+			}
+			h.send(stream.Live, first[:20]...)
+			h.sendTo(other, stream.Live, someEvents(10)...)
+			h.send(stream.Live, identify(1, 1, "a", "u1"), visit(2, "a", ""))
+			h.settle()
+			before, err := h.lake.Counters(h.ctx, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, catalogBefore := h.rows(h.app), h.catalogRows()
+			h.close()
+			h.emptyTables()
+			if !withCache {
+				if err := os.RemoveAll(filepath.Join(h.dir, "cache")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.openStopped()
+			h.rebuild()
+			h.start()
+			h.settle()
+			after, err := h.lake.Counters(h.ctx, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after.Queryable != before.Queryable {
+				t.Errorf("%d queryable, %d before", after.Queryable, before.Queryable)
+			}
+			byID := map[event.ID]stored{}
+			for _, row := range rows {
+				byID[row.ID] = row
+			}
+			again := h.rows(h.app)
+			for _, row := range again {
+				if byID[row.ID] != row {
+					t.Fatalf("row changed from %+v to %+v", byID[row.ID], row)
+				}
+			}
+			if len(again) != len(rows) {
+				t.Errorf("%d rows, %d before", len(again), len(rows))
+			}
+			if got := h.catalogRows(); !slices.Equal(got, catalogBefore) {
+				t.Errorf("catalog %v, before %v", got, catalogBefore)
+			}
+			h.verified()
+			// What was seen is known, and new events land.
+			fresh := someEvents(10)
+			h.send(stream.Live, append(fresh, first...)...)
+			h.send(stream.Import, second...)
+			h.settle()
+			h.holds(h.app, append(idsOf(first, second, fresh), id(1), id(2)))
+		})
+	}
+}
+
+func (h *house) catalogRows() (lines []string) {
+	h.t.Helper()
+	err := h.db.Tx(h.ctx, func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT concat_ws(' ', name, count, first_seen, last_seen) FROM catalog_events WHERE app_id = $1
+			UNION ALL SELECT concat_ws(' ', event, name, types, count, array_length(samples, 1)) FROM catalog_properties WHERE app_id = $1 ORDER BY 1`, h.app)
+		if err != nil {
+			return err
+		}
+		lines, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return lines
+}
+
+// A database restored from an old backup: the stream has purged what the
+// manifest lacks. The sink must wait rather than bury the objects.
+func TestAnOldDatabaseIsNoticedAndRebuilt(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	first := someEvents(50)
+	h.send(stream.Live, first...)
+	h.settle()
+	second := someEvents(50)
+	for part := range slices.Chunk(second, 10) {
+		h.send(stream.Live, part...)
+		h.settle()
+	}
+	h.stop()
+	state, err := h.stream.State(h.ctx, stream.Live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.stream.Purge(h.ctx, stream.Live, state.LastSeq, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	// The state after the first run.
+	h.exec(`DELETE FROM lake_objects WHERE app_id = $1 AND first_seq > (SELECT min(first_seq) FROM lake_objects)`, h.app)
+	h.exec(`UPDATE lake_apps SET commits = 1, stored = 50`)
+	if err := h.db.TxAll(h.ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
+		_, err := tx.Exec(ctx, `UPDATE lake_offsets SET last_seq = 1 WHERE lane = 'live'`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h.close()
+	h.open()
+	h.until("the sink says what is wrong", func() bool {
+		for _, s := range h.lake.Status(h.ctx) {
+			if strings.Contains(s.Message, "lake rebuild") {
+				return true
+			}
+		}
+		return false
+	})
+	// Nothing that the old manifest lacks may be taken for an orphan.
+	if err := h.lake.collectOrphans(h.ctx, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	h.rebuild()
+	fresh := someEvents(10)
+	h.send(stream.Live, fresh...)
+	h.settle()
+	h.until("the sink lands again", func() bool { return h.lake.sinks[stream.Live].loaded.Load() })
+	h.settle()
+	h.holds(h.app, idsOf(first, second, fresh))
+}
+
+func TestVerifyFindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		damage func(h *house, o Object)
+		want   string
+	}{
+		"missing": {func(h *house, o Object) { must(h, os.Remove(o.Path)) }, "missing"},
+		"cut":     {func(h *house, o Object) { must(h, os.Chmod(o.Path, 0o600)); must(h, os.Truncate(o.Path, o.Bytes-10)) }, "bytes"},
+		"a changed byte": {func(h *house, o Object) {
+			data, err := os.ReadFile(o.Path)
+			must(h, err)
+			for i := 4; i < len(data)/2; i++ {
+				data[i] ^= 0x5a
+			}
+			must(h, os.WriteFile(o.Path, data, 0o600))
+		}, "damaged"},
+		"another row count": {func(h *house, _ Object) { h.exec(`UPDATE lake_objects SET rows = rows + 1`) }, "rows"},
+		"other times":       {func(h *house, _ Object) { h.exec(`UPDATE lake_objects SET max_ts = max_ts + interval '1 s'`) }, "times"},
+		"unlisted":          {func(h *house, _ Object) { h.exec(`DELETE FROM lake_objects`) }, "Nothing lists"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, func(c *Config) { c.Grace = time.Nanosecond })
+			h.send(stream.Live, someEvents(200)...)
+			h.settle()
+			h.stop()
+			h.verified()
+			s, err := h.lake.Snapshot(h.ctx, h.app, time.Time{}, time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Release()
+			tt.damage(h, s.Objects[0])
+			var found []string
+			if err := h.lake.Verify(h.ctx, h.app, func(p VerifyProgress) {
+				for _, problem := range p.Problems {
+					found = append(found, problem.What)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(found, func(s string) bool { return strings.Contains(s, tt.want) }) {
+				t.Errorf("found %q, want a sentence about %q", found, tt.want)
+			}
+		})
+	}
+}
+
+func must(h *house, err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// What a crashed run left is collected, and nothing else.
+func TestOrphansAreCollectedOnlyWhenTheirEventsAreElsewhere(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.send(stream.Live, someEvents(20)...)
+	h.settle()
+	s, err := h.lake.Snapshot(h.ctx, h.app, time.Time{}, time.Time{})
+	must(h, err)
+	s.Release()
+	// A copy of the object under the name of another try: the same commit.
+	data, err := os.ReadFile(s.Objects[0].Path)
+	must(h, err)
+	orphan := strings.TrimSuffix(s.Objects[0].Path, ".parquet") + "0.parquet"
+	must(h, os.WriteFile(orphan, data, 0o600))
+	must(h, h.lake.collectOrphans(h.ctx, time.Now().Add(-time.Hour)))
+	if _, err := os.Stat(orphan); err != nil {
+		t.Error("an orphan was collected before its time")
+	}
+	must(h, h.lake.collectOrphans(h.ctx, time.Now().Add(time.Hour)))
+	if _, err := os.Stat(orphan); err == nil {
+		t.Error("the orphan is still there")
+	}
+	h.exec(`DELETE FROM lake_objects`)
+	must(h, h.lake.collectOrphans(h.ctx, time.Now().Add(time.Hour)))
+	if _, err := os.Stat(s.Objects[0].Path); err != nil {
+		t.Error("an object that alone holds its events was collected")
+	}
+}
