@@ -1,9 +1,11 @@
 // CodeBlock: text to read and copy, such as a snippet, SQL or a key. CopyButton
 // alone for a value that already stands on the page.
+
 import { Check, Copy } from "lucide-react";
 import { useState } from "react";
 import { IconButton } from "./button";
 import { cx } from "./class-names";
+import { copyToClipboard } from "./clipboard";
 
 export function CopyButton({
   text,
@@ -20,7 +22,7 @@ export function CopyButton({
       label={copied ? "Copied" : label}
       className={cx(className)}
       onClick={async () => {
-        await navigator.clipboard.writeText(text);
+        await copyToClipboard(text);
         setCopied(true);
         setTimeout(() => setCopied(false), 1500);
       }}

@@ -1,11 +1,13 @@
 // EmptyState and ErrorState: what to show instead of content. An empty state
 // says what to do and holds the button or the snippet; an error says what
 // happened, offers a retry, and has details to copy with their reference.
+
 import { Check, Copy, RotateCw } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { describeError } from "../api/errors";
 import { Button } from "./button";
 import { cx } from "./class-names";
+import { copyToClipboard } from "./clipboard";
 
 export function EmptyState({
   icon,
@@ -75,7 +77,7 @@ export function ErrorState({
           look="ghost"
           icon={copied ? <Check size={14} /> : <Copy size={14} strokeWidth={1.5} />}
           onClick={async () => {
-            await navigator.clipboard.writeText(said.details);
+            await copyToClipboard(said.details);
             setCopied(true);
             setTimeout(() => setCopied(false), 2000);
           }}

@@ -246,45 +246,81 @@ function Lag({ report, zone }: { report: ReportResponse; zone: string }) {
   );
 }
 
+// Folders on one disk report the same size and nearly the same free space.
+function byDisk(folders: readonly Disk[]): Disk[][] {
+  const groups: Disk[][] = [];
+  for (const f of folders) {
+    const same = groups.find(
+      ([g]) =>
+        g && g.totalBytes === f.totalBytes && Math.abs(g.freeBytes - f.freeBytes) < 0.01 * f.totalBytes,
+    );
+    if (same) same.push(f);
+    else groups.push([f]);
+  }
+  return groups;
+}
+
+const parts = ["bg-chart-1", "bg-chart-3", "bg-chart-2", "bg-chart-4"];
+
 function Disks({ disks }: { disks: readonly Disk[] }) {
   return (
     <Section title="Disk">
-      <Card className="flex flex-col gap-4 p-4">
+      <Card className="flex flex-col gap-5 p-4">
         {disks.length === 0 ? <p className="text-13 text-muted">No disk is reported.</p> : null}
-        {disks.map((d) => {
-          const free = d.totalBytes > 0 ? d.freeBytes / d.totalBytes : 1;
-          const low = free < 0.1;
-          const ours = d.totalBytes > 0 ? (d.usedBytes / d.totalBytes) * 100 : 0;
-          const others = Math.max(0, 100 - ours - free * 100);
-          return (
-            <div key={d.name + d.path}>
-              <div className="flex items-baseline justify-between gap-3">
-                <span className="text-13">{d.name}</span>
-                <span className={cx("tabular text-12", low ? "font-medium text-bad" : "text-muted")}>
-                  {bytes(d.freeBytes)} free
-                </span>
-              </div>
-              <div className="mt-1.5 flex h-2 overflow-hidden rounded-full bg-sunken ring-1 ring-line ring-inset">
-                <div className={low ? "bg-bad" : "bg-accent"} style={{ width: `max(${ours}%, 2px)` }} />
-                <div className="bg-edge/50" style={{ width: `${others}%` }} />
-              </div>
-              <p className="tabular mt-1.5 text-12 text-faint">
-                {bytes(d.usedBytes)} of {bytes(d.totalBytes)} by Causality,{" "}
-                {bytes((others / 100) * d.totalBytes)} by others
-              </p>
-              <p className="truncate font-mono text-11 text-faint" title={d.path}>
-                {d.path}
-              </p>
-              {low ? (
-                <p className="mt-1 text-12 text-bad">
-                  Free some space: when it is full, senders get 503 and keep their events.
-                </p>
-              ) : null}
-            </div>
-          );
-        })}
+        {byDisk(disks).map((folders) => (
+          <OneDisk key={folders.map((f) => f.path).join()} folders={folders} />
+        ))}
       </Card>
     </Section>
+  );
+}
+
+function OneDisk({ folders }: { folders: readonly Disk[] }) {
+  const total = folders[0]?.totalBytes ?? 0;
+  const free = Math.min(...folders.map((f) => f.freeBytes));
+  const ours = folders.reduce((sum, f) => sum + f.usedBytes, 0);
+  const others = Math.max(0, total - free - ours);
+  const low = total > 0 && free / total < 0.1;
+  const share = (n: number) => `${total > 0 ? (n / total) * 100 : 0}%`;
+  return (
+    <div>
+      <div className="flex items-baseline justify-between gap-3">
+        <span className={cx("tabular font-semibold text-20", low && "text-bad")}>{bytes(free)} free</span>
+        <span className="tabular text-12 text-muted">of {bytes(total)}</span>
+      </div>
+      <div
+        aria-hidden
+        className="mt-2 flex h-2 overflow-hidden rounded-full bg-sunken ring-1 ring-line ring-inset"
+      >
+        {folders.map((f, i) => (
+          <div
+            key={f.path}
+            className={parts[i % parts.length]}
+            style={{ width: share(f.usedBytes), minWidth: f.usedBytes > 0 ? 2 : 0 }}
+          />
+        ))}
+        <div className="bg-edge/50" style={{ width: share(others) }} />
+      </div>
+      <ul className="mt-2 flex flex-col gap-0.5 text-12">
+        {folders.map((f, i) => (
+          <li key={f.path} className="flex items-center gap-2" title={f.path}>
+            <span aria-hidden className={cx("size-2 rounded-[2px]", parts[i % parts.length])} />
+            <span className="truncate text-muted">{f.name}</span>
+            <span className="tabular ml-auto">{bytes(f.usedBytes)}</span>
+          </li>
+        ))}
+        <li className="flex items-center gap-2">
+          <span aria-hidden className="size-2 rounded-[2px] bg-edge/50" />
+          <span className="text-muted">Everything else</span>
+          <span className="tabular ml-auto">{bytes(others)}</span>
+        </li>
+      </ul>
+      {low ? (
+        <p className="mt-2 text-12 text-bad">
+          Free some space: when the disk is full, senders get 503 and keep their events.
+        </p>
+      ) : null}
+    </div>
   );
 }
 
@@ -310,11 +346,10 @@ function Part({ component: c }: { component: Component }) {
           <Badge tone={look.tone}>{look.word}</Badge>
         </span>
       </div>
-      {c.message ? (
-        <p className={cx("mt-1 text-pretty text-12", c.status === "ok" ? "text-muted" : "text-text")}>
-          {c.message}
-        </p>
-      ) : null}
+      <p className={cx("mt-1 text-pretty text-12", c.status === "ok" ? "text-muted" : "text-text")}>
+        {c.message ||
+          (c.status === "ok" ? "Working; nothing to do." : "It gave no reason; look at the server's log.")}
+      </p>
       {c.figures.length > 0 ? (
         <dl className="mt-auto flex flex-wrap gap-x-6 gap-y-1 pt-3">
           {c.figures.map((f) => (

@@ -3,7 +3,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import { CircleCheck, Radio, Send } from "lucide-react";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useState } from "react";
 import { catalog, identity } from "../../api/clients";
 import { describeError } from "../../api/errors";
 import { inWorkspace } from "../../api/transport";
@@ -125,11 +125,10 @@ function Steps({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonly Ke
   );
 }
 
+const testEvent = "test_event";
 const patience = 60; // seconds until it says why
 
-type Arrived =
-  | { kind: "event"; event: LiveEvent; after: number }
-  | { kind: "rejected"; message: string; code: string };
+type Arrived = { kind: "event"; event: LiveEvent } | { kind: "rejected"; message: string; code: string };
 
 function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonly Key[] }) {
   const workspace = useWorkspace();
@@ -139,7 +138,6 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
   const [arrived, setArrived] = useState<Arrived>();
   const [sending, setSending] = useState(false);
   const done = arrived?.kind === "event";
-  const settled = useRef(false);
 
   useEffect(() => {
     const abort = new AbortController();
@@ -152,17 +150,24 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
         gap: () => {},
         message: (message) => {
           const row = rowOf(message);
-          if (settled.current || !row || row.kind === "gap") return;
-          if (row.kind === "event") {
-            settled.current = true;
-            setArrived({ kind: "event", event: row.event, after: (Date.now() - since) / 1000 });
-            abort.abort();
-          } else setArrived({ kind: "rejected", message: row.rejected.message, code: row.rejected.code });
+          if (!row || row.kind === "gap") return;
+          if (row.kind === "rejected") {
+            const { message: reason, code } = row.rejected;
+            setArrived((before) =>
+              before?.kind === "event" ? before : { kind: "rejected", message: reason, code },
+            );
+            return;
+          }
+          // The first one tells that it works; of the later only the test is waited for.
+          const { event } = row;
+          setArrived((before) =>
+            before?.kind === "event" && event.name !== testEvent ? before : { kind: "event", event },
+          );
         },
       },
     );
     return () => abort.abort();
-  }, [workspace.id, app.id, since]);
+  }, [workspace.id, app.id]);
 
   useEffect(() => {
     if (done) return;
@@ -201,7 +206,7 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
         method: "POST",
         headers: { Authorization: `Bearer ${apiKey.display}`, "Content-Type": "application/json" },
         body: JSON.stringify([
-          { name: "test_event", anonymousId: "causality-test", properties: { sent_from: "settings" } },
+          { name: testEvent, anonymousId: "causality-test", properties: { sent_from: "settings" } },
         ]),
       });
       const answer = (await response.json().catch(() => null)) as {
@@ -210,7 +215,8 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
       } | null;
       if (!response.ok) throw new Error(answer?.message ?? `The server answered ${response.status}`);
       if (answer?.rejected?.[0]) throw new Error(answer.rejected[0].message);
-      toast.success("Test event accepted");
+      // Connected, this card says it by itself.
+      if (state.status !== "live") toast.success("Test event accepted");
     } catch (error) {
       toast.error(describeError(error).sentence);
     } finally {
@@ -231,8 +237,10 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
         <div className="min-w-0 flex-1" role="status">
           {arrived?.kind === "event" ? (
             <p className="font-medium text-13">
-              <span className="text-good">It works:</span> {title(arrived.event)} arrived
-              {arrived.event.userId ? ` from ${arrived.event.userId}` : ""}.
+              <span className="text-good">It works:</span>{" "}
+              {arrived.event.name === testEvent
+                ? "your test event arrived."
+                : `${title(arrived.event)} arrived${arrived.event.userId ? ` from ${arrived.event.userId}` : ""}.`}
             </p>
           ) : state.status === "live" || state.status === "connecting" ? (
             <p className="text-13">
@@ -249,6 +257,15 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
             {clock}
           </span>
         )}
+        <Button
+          size="sm"
+          icon={<Send size={14} strokeWidth={1.5} />}
+          onClick={sendTest}
+          disabled={sending}
+          why={usable ? undefined : "The key is not valid any more."}
+        >
+          Send test event
+        </Button>
         {done ? (
           <Link
             to="/$workspace/$app/live"
@@ -258,17 +275,7 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
             <Radio size={14} strokeWidth={1.5} aria-hidden />
             Watch Live
           </Link>
-        ) : (
-          <Button
-            size="sm"
-            icon={<Send size={14} strokeWidth={1.5} />}
-            onClick={sendTest}
-            disabled={sending}
-            why={usable ? undefined : "The key is not valid any more."}
-          >
-            Send test event
-          </Button>
-        )}
+        ) : null}
       </div>
       {arrived?.kind === "rejected" ? (
         <Told

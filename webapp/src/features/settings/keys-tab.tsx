@@ -1,5 +1,6 @@
 // Keys: create, rotate, revoke. A secret is shown once; revoking names what
 // will be refused.
+
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { KeyRound, MoreHorizontal, Plus } from "lucide-react";
 import { useMemo, useState } from "react";
@@ -9,6 +10,7 @@ import { inWorkspace } from "../../api/transport";
 import { useWorkspace } from "../../app/current";
 import { Badge } from "../../components/badge";
 import { Button, IconButton } from "../../components/button";
+import { copyToClipboard } from "../../components/clipboard";
 import { CodeBlock } from "../../components/code-block";
 import { Dialog } from "../../components/dialog";
 import { ago, dateTime, duration, exact } from "../../components/format";
@@ -132,7 +134,7 @@ export function KeysTab({ apps }: { apps: readonly App[] }) {
               {k.kind === "write" ? (
                 <MenuItem
                   onSelect={async () => {
-                    await navigator.clipboard.writeText(k.display);
+                    await copyToClipboard(k.display);
                     toast.success("Key copied");
                   }}
                 >

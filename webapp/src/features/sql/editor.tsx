@@ -246,6 +246,25 @@ const refused = StateField.define<DecorationSet>({
   provide: (field) => EditorView.decorations.from(field),
 });
 
+// A browser that replaces a selection by itself writes style attributes into the
+// text for a moment, which the page's security policy refuses and reports. What is
+// typed over a selection is therefore put in from here.
+const typedOverSelection = EditorView.domEventHandlers({
+  beforeinput(event, view) {
+    const { data } = event;
+    const { main } = view.state.selection;
+    if (event.inputType !== "insertText" || data === null || main.empty || view.composing) return false;
+    const insert = () =>
+      view.state.update(view.state.replaceSelection(data), { userEvent: "input.type", scrollIntoView: true });
+    const taken = view.state
+      .facet(EditorView.inputHandler)
+      .some((handler) => handler(view, main.from, main.to, data, insert));
+    if (!taken) view.dispatch(insert());
+    event.preventDefault();
+    return true;
+  },
+});
+
 // With several statements a bar at the left says which one a run would take.
 const currentStatement = EditorView.decorations.compute(["doc", "selection"], (state) => {
   const text = state.doc.toString();
@@ -308,6 +327,7 @@ export default function SqlEditor(props: Props) {
       theme,
       refused,
       currentStatement,
+      typedOverSelection,
       placeholder("select event, count(*) from events group by all order by 2 desc"),
       EditorView.lineWrapping,
       EditorView.contentAttributes.of({

@@ -1,6 +1,7 @@
 // ResultGrid: a result of any width and up to 100,000 rows. Rows are virtual;
 // columns sort by a click and resize by their edge. One cell is current: arrows
 // move it, Mod-C copies it, Enter opens its row. NULL is told apart from text.
+
 import {
   type CellData,
   type ColumnDef,
@@ -19,6 +20,7 @@ import { ArrowDown, ArrowUp } from "lucide-react";
 import { ContextMenu } from "radix-ui";
 import { memo, useEffect, useId, useMemo, useRef, useState } from "react";
 import { cx } from "../../components/class-names";
+import { copyToClipboard } from "../../components/clipboard";
 import { CopyButton } from "../../components/code-block";
 import { Sheet } from "../../components/dialog";
 import { prettyJson } from "../../components/json";
@@ -63,7 +65,7 @@ function naturalWidth(column: ResultColumn, index: number, rows: readonly Cell[]
 }
 
 async function copy(text: string, what: string) {
-  await navigator.clipboard.writeText(text);
+  await copyToClipboard(text);
   toast.success(`${what} copied`);
 }
 

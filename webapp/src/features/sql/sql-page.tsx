@@ -1,5 +1,7 @@
 // SQL: write, run, look. Drafts and history stay on this device; a link with
 // `?sql=` opens as a tab of its own and never overwrites a draft.
+
+import { Code, ConnectError } from "@connectrpc/connect";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { BarChart3, Clock, Database, Download, Link2, Play, Plus, Rows3, Square, X } from "lucide-react";
@@ -12,6 +14,7 @@ import { useShortcut } from "../../app/keys";
 import { Button, IconButton } from "../../components/button";
 import { Chart, Legend } from "../../components/chart";
 import { cx } from "../../components/class-names";
+import { copyToClipboard } from "../../components/clipboard";
 import { Sheet } from "../../components/dialog";
 import { bytes, compact, count, duration, exact, zoneName } from "../../components/format";
 import { FreshnessChip } from "../../components/freshness-chip";
@@ -341,7 +344,7 @@ function SqlWorkbench() {
                         toast.error("The statement is too long for a link. Copy its text instead.");
                         return;
                       }
-                      await navigator.clipboard.writeText(url);
+                      await copyToClipboard(url);
                       toast.success("Link copied");
                     }}
                   >
@@ -430,7 +433,7 @@ const safeStorage = {
   },
 };
 
-const rawMessage = (error: unknown) => (error instanceof Error ? error.message : String(error));
+const rawMessage = (error: unknown) => (error instanceof ConnectError ? error.rawMessage : String(error));
 
 function TabStrip({
   tabs,
@@ -641,24 +644,16 @@ function Failure({
   onRetry: () => void;
   onShow: (() => void) | undefined;
 }) {
-  const said = describeError(run.error);
   // What the engine says about the statement is the answer; all else is a fault of ours or the network's.
-  const ofStatement =
-    said.reference === undefined && /error|syntax|column|table|function|statement|sql/i.test(said.sentence);
-  if (!ofStatement) return <ErrorState error={run.error} title="The query failed" onRetry={onRetry} />;
+  if (!(run.error instanceof ConnectError && run.error.code === Code.InvalidArgument)) {
+    return <ErrorState error={run.error} title="The query failed" onRetry={onRetry} />;
+  }
   return (
     <div role="alert" className="overflow-auto p-4">
       <p className="font-medium text-13 text-bad">The statement was refused</p>
       <p className="mt-1 max-w-180 whitespace-pre-wrap font-mono text-12 [overflow-wrap:anywhere]">
-        {errorSentence(said.sentence)}
+        {errorSentence(run.error.rawMessage)}
       </p>
-      {said.fields.map((f) =>
-        f.sentence && !said.sentence.includes(f.sentence) ? (
-          <p key={f.sentence} className="mt-1 text-12 text-muted">
-            {f.sentence}
-          </p>
-        ) : null,
-      )}
       {onShow ? (
         <Button size="sm" className="mt-3" onClick={onShow}>
           Go to the place

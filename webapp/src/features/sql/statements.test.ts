@@ -59,6 +59,9 @@ describe("errorPosition", () => {
     expect(errorPosition(message, sql)).toEqual({ from: 16, to: 20 });
     expect(errorSentence(message)).toBe('Binder Error: column "nope" not found');
   });
+  it("leaves out the name of the field", () => {
+    expect(errorSentence("sql: is empty; write a SELECT")).toBe("is empty; write a SELECT");
+  });
   it("reads a cut excerpt", () => {
     const long = `select ${"a, ".repeat(40)}nope from events`;
     const message = `Binder Error: x\n\nLINE 1: ...a, a, nope from events\n                  ^`;

@@ -144,6 +144,6 @@ export function errorPosition(message: string, statement: string): { from: numbe
 export function errorSentence(message: string): string {
   return message
     .replace(/\n*LINE \d+:[\s\S]*$/, "")
-    .replace(/^(?:invalid argument: )?/i, "")
+    .replace(/^sql: /i, "")
     .trim();
 }
