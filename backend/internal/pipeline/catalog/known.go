@@ -12,14 +12,13 @@ type knownEvent struct {
 	properties map[string]bool // whether enough samples are kept
 }
 
-// look reports whether samples of the property are complete, and whether there
-// is room for it beside the pending names of a batch. Before the first load
-// nobody knows; loadKnown settles it then.
-func (k *knownEvent) look(name string, pending int) (full, room bool) {
+// look reports whether the property is stored, with samples enough, and how many
+// are. Before the first load nobody knows; loadKnown settles it then.
+func (k *knownEvent) look(name string) (full, have bool, size int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	full, have := k.properties[name]
-	return full, have || pending < MaxNames && (!k.loaded || len(k.properties) < MaxNames)
+	full, have = k.properties[name]
+	return full, have, len(k.properties)
 }
 
 func (k *knownEvent) isLoaded() bool {

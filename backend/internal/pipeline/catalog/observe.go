@@ -37,7 +37,8 @@ type seenEvent struct {
 	newest     time.Time
 	days       map[int64]int64 // day since 1970 → events
 	properties map[string]*seenProperty
-	cut        int64
+	fresh      int   // of properties: not known to be stored
+	cut        int64 // properties beyond the bound
 	known      *knownEvent
 }
 
@@ -104,10 +105,13 @@ func (s *seenEvent) property(name string, kind Kind, raw string, ts time.Time) {
 				return
 			}
 		}
-		full, room := s.known.look(name, len(s.properties))
-		if !room {
-			s.cut++
-			return
+		full, have, size := s.known.look(name)
+		if !have {
+			if size+s.fresh >= MaxNames {
+				s.cut++
+				return
+			}
+			s.fresh++
 		}
 		p = &seenProperty{full: full}
 		s.properties[strings.Clone(name)] = p
