@@ -300,3 +300,7 @@ func idsOf(events ...[]event.Event) (ids []event.ID) {
 	slices.SortFunc(ids, func(a, b event.ID) int { return slices.Compare(a[:], b[:]) })
 	return ids
 }
+
+func sortIDs(ids []event.ID) {
+	slices.SortFunc(ids, func(a, b event.ID) int { return slices.Compare(a[:], b[:]) })
+}
