@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -201,7 +202,7 @@ func trendTable(answer *insightsv1.QueryTrendResponse, question *insightsv1.Quer
 				}
 				value := ""
 				if point.Value != nil {
-					value = strconv.FormatFloat(point.GetValue(), 'f', -1, 64)
+					value = figure(point.GetValue())
 				}
 				list.rows = append(list.rows, append(row, point.GetStart(), value, strconv.FormatBool(point.GetComplete())))
 			}
@@ -210,6 +211,16 @@ func trendTable(answer *insightsv1.QueryTrendResponse, question *insightsv1.Quer
 	add("", answer.GetSeries())
 	add("previous ", answer.GetPrevious().GetSeries())
 	return list
+}
+
+// figure shows whole numbers in full and others to the 12 digits that sums are
+// good for, so that 0.1+0.2 reads 0.3.
+func figure(value float64) string {
+	if value == math.Trunc(value) {
+		return strconv.FormatFloat(value, 'f', -1, 64)
+	}
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(value, 'g', 12, 64), 64) // its own text always parses
+	return strconv.FormatFloat(rounded, 'f', -1, 64)
 }
 
 // cellText shows a value of a row; missing is empty.
