@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,11 +56,12 @@ type Pool struct {
 	done  chan struct{} // the starter has ended
 	stop  context.CancelFunc
 
-	mu      sync.Mutex
-	closed  bool
-	idle    *child
-	running sync.WaitGroup
-	number  uint64
+	mu       sync.Mutex
+	closed   bool
+	idle     *child
+	children map[*child]bool // all that live
+	running  sync.WaitGroup
+	number   uint64
 }
 
 type startRequest struct {
@@ -87,7 +89,7 @@ func New(cfg Config) (*Pool, error) {
 	cfg.CancelWithin = cmp.Or(cfg.CancelWithin, time.Second)
 
 	ctx, stop := context.WithCancel(context.Background())
-	p := &Pool{cfg: cfg, turns: newTurns(cfg.Processes, cfg.QueueLength), start: make(chan startRequest), done: make(chan struct{}), stop: stop}
+	p := &Pool{cfg: cfg, turns: newTurns(cfg.Processes, cfg.QueueLength), start: make(chan startRequest), done: make(chan struct{}), stop: stop, children: map[*child]bool{}}
 	go p.starter(ctx)
 	return p, nil
 }
@@ -130,10 +132,15 @@ func (p *Pool) Close(ctx context.Context) error {
 	case <-finished:
 	case <-ctx.Done():
 		err = ctx.Err()
+		p.mu.Lock()
+		for c := range p.children {
+			c.kill()
+		}
+		p.mu.Unlock()
 	}
-	p.stop()
-	<-p.done // its thread ends, and with it any child that is left
 	<-finished
+	p.stop()
+	<-p.done
 	return err
 }
 
@@ -209,9 +216,11 @@ type child struct {
 	out    *bufio.Reader
 	stderr *tail
 	temp   string
+	lent   map[string]string // directories by the paths that the child knows
 	expiry *time.Timer
 	room   []byte
 	log    *slog.Logger
+	forget func()
 }
 
 func (p *Pool) spawn(ctx context.Context) (*child, error) {
@@ -228,18 +237,32 @@ func (p *Pool) spawn(ctx context.Context) (*child, error) {
 		}
 	}
 	cmd := exec.Command(p.cfg.Command[0], p.cfg.Command[1:]...)
+	lent, opened, err := lend(cmd, append([]string{temp}, p.cfg.ReadDirs...))
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(temp))
+	}
+	defer func() {
+		for _, f := range opened {
+			_ = f.Close()
+		}
+	}()
+	readDirs := make([]string, len(p.cfg.ReadDirs))
+	for i, dir := range p.cfg.ReadDirs {
+		readDirs[i] = cmp.Or(lent[dir], dir)
+	}
+	known := cmp.Or(lent[temp], temp)
 	cmd.Dir = "/"
 	list := string(os.PathListSeparator)
 	// DuckDB's own limit is the one that people meet; this one is for what it
 	// does not count, and leaves room for threads and the Go runtime.
 	cmd.Env = append([]string{
 		envData + "=" + strconv.FormatInt(p.cfg.MemoryBytes+p.cfg.MemoryBytes/4+512<<20, 10),
-		envRead + "=" + strings.Join(p.cfg.ReadDirs, list),
-		envWrite + "=" + temp,
-		"GOMAXPROCS=2", "HOME=" + temp, "TMPDIR=" + temp, "LC_ALL=C.UTF-8",
+		envRead + "=" + strings.Join(readDirs, list),
+		envWrite + "=" + known,
+		"GOMAXPROCS=2", "HOME=" + known, "TMPDIR=" + known, "LC_ALL=C.UTF-8",
 	}, p.cfg.Env...)
-	isolate(cmd, p.cfg.UID, p.cfg.GID, append([]string{temp}, p.cfg.ReadDirs...))
-	c := &child{cmd: cmd, stderr: &tail{}, temp: temp, log: p.cfg.Logger}
+	isolate(cmd, p.cfg.UID, p.cfg.GID)
+	c := &child{cmd: cmd, stderr: &tail{}, temp: temp, lent: lent, log: p.cfg.Logger}
 	cmd.Stderr = c.stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -259,6 +282,14 @@ func (p *Pool) spawn(ctx context.Context) (*child, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the query engine: %w", err), os.RemoveAll(temp))
+	}
+	p.mu.Lock()
+	p.children[c] = true
+	p.mu.Unlock()
+	c.forget = func() {
+		p.mu.Lock()
+		delete(p.children, c)
+		p.mu.Unlock()
 	}
 	stopWatch := context.AfterFunc(ctx, c.kill)
 	watchdog := time.AfterFunc(30*time.Second, c.kill)
@@ -295,6 +326,7 @@ func (c *child) end() {
 	_, _ = io.Copy(io.Discard, c.out)
 	_ = c.cmd.Wait()
 	timer.Stop()
+	c.forget()
 	if err := os.RemoveAll(c.temp); err != nil {
 		c.log.Warn("a query's spill directory could not be removed", "dir", c.temp, "err", err)
 	}
@@ -378,9 +410,22 @@ func (c *child) send(number uint64, r query.Request, cfg Config) error {
 			return err
 		}
 	}
+	files, setup := r.Tables.Files, r.Tables.Setup
+	for dir, known := range c.lent {
+		files, setup = slices.Clone(files), slices.Clone(setup)
+		for i, f := range files {
+			if rest, ok := strings.CutPrefix(f, dir+"/"); ok {
+				files[i] = known + "/" + rest
+			}
+		}
+		from, to := strings.TrimSuffix(query.Text(dir+"/"), "'"), "'"+known+"/"
+		for i, s := range setup {
+			setup[i] = strings.ReplaceAll(s, from, to)
+		}
+	}
 	payload, err := json.Marshal(job{
-		Number: number, Zone: cmp.Or(r.Zone, "UTC"), Files: r.Tables.Files, Setup: r.Tables.Setup, SQL: r.SQL, Params: r.Params, Trusted: r.Trusted,
-		MaxRows: r.MaxRows, MaxBytes: r.MaxBytes, MemoryBytes: cfg.MemoryBytes, Threads: cfg.Threads, TempDir: filepath.Join(c.temp, "spill"), TempBytes: cfg.TempBytes,
+		Number: number, Zone: cmp.Or(r.Zone, "UTC"), Files: files, Setup: setup, SQL: r.SQL, Params: r.Params, Trusted: r.Trusted,
+		MaxRows: r.MaxRows, MaxBytes: r.MaxBytes, MemoryBytes: cfg.MemoryBytes, Threads: cfg.Threads, TempDir: filepath.Join(cmp.Or(c.lent[c.temp], c.temp), "spill"), TempBytes: cfg.TempBytes,
 	})
 	if err != nil {
 		return err

@@ -20,10 +20,6 @@ const (
 	envWrite = "CAUSALITY_DUCKDB_WRITE"
 )
 
-// capDACReadSearch lets the unprivileged child read below directories that its
-// uid cannot enter, such as a data directory in root's home. It gives no write.
-const capDACReadSearch = 2
-
 // selfExecutable is this binary by a name that no directory's permissions hide.
 const selfExecutable = "/proc/self/exe"
 
@@ -73,18 +69,34 @@ func confine() error {
 
 // isolate prepares the command: it dies with the thread that starts it, and runs
 // as an unprivileged user when this process is root.
-func isolate(cmd *exec.Cmd, uid, gid int, readDirs []string) {
+func isolate(cmd *exec.Cmd, uid, gid int) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if os.Geteuid() != 0 {
-		return
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
-	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	for _, dir := range readDirs {
-		if !othersMayEnter(dir) {
-			cmd.SysProcAttr.AmbientCaps = []uintptr{capDACReadSearch}
-			return
+}
+
+// lend hands the command an open descriptor of each directory that its user
+// could not reach by path, such as one in root's home, and returns the paths by
+// which it knows them. The descriptors give no right to write.
+func lend(cmd *exec.Cmd, dirs []string) (paths map[string]string, opened []*os.File, err error) {
+	paths = map[string]string{}
+	for _, dir := range dirs {
+		if os.Geteuid() != 0 || othersMayEnter(filepath.Dir(dir)) {
+			continue
 		}
+		f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			for _, other := range opened {
+				_ = other.Close()
+			}
+			return nil, nil, fmt.Errorf("open %s for the query engine: %w", dir, err)
+		}
+		paths[dir] = "/proc/self/fd/" + strconv.Itoa(3+len(cmd.ExtraFiles))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		opened = append(opened, f)
 	}
+	return paths, opened, nil
 }
 
 func othersMayEnter(dir string) bool {

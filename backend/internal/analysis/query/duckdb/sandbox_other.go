@@ -32,12 +32,15 @@ func takeStdout(stdout *os.File) (*os.File, error) {
 // confine relies on DuckDB's own limits where there is no Linux kernel to help.
 func confine() error { return nil }
 
-func isolate(cmd *exec.Cmd, uid, gid int, _ []string) {
+func isolate(cmd *exec.Cmd, uid, gid int) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 }
+
+// lend relies on permissions: the directories must be open to the child's user.
+func lend(*exec.Cmd, []string) (map[string]string, []*os.File, error) { return nil, nil, nil }
 
 func residentBytes(int) int64 { return 0 }
 
