@@ -10,6 +10,7 @@ import (
 
 	"github.com/causality-project/causality/backend/cmd/causality/demo"
 	"github.com/causality-project/causality/backend/internal/server/app"
+	healthv1 "github.com/causality-project/causality/proto/gen/causality/health/v1"
 	identityv1 "github.com/causality-project/causality/proto/gen/causality/identity/v1"
 	tenancyv1 "github.com/causality-project/causality/proto/gen/causality/tenancy/v1"
 )
@@ -74,10 +75,31 @@ func (c *demoCommand) seed(ctx context.Context, t *terminal, data string) (key s
 	if err != nil {
 		return "", err
 	}
+	if err := landed(ctx, s, time.Now()); err != nil {
+		return "", err
+	}
 	if events > 0 {
 		t.note("%d events of the sample shop were sent in %.1f s", events, time.Since(began).Seconds())
 	}
 	return key, nil
+}
+
+// landed waits until everything that was accepted before sent can be looked at.
+func landed(ctx context.Context, s *server, sent time.Time) error {
+	for {
+		report, err := s.health().Report(ctx, connect.NewRequest(&healthv1.ReportRequest{AppId: demo.App}))
+		if err != nil {
+			return err
+		}
+		if lag := report.Msg.GetLagSeconds(); lag == 0 || lag < time.Since(sent).Seconds() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // writeKey finds the traffic's key or makes it.

@@ -81,7 +81,7 @@ func Seed(ctx context.Context, opts Seeding, now time.Time) (events int64, err e
 		return 0, err
 	}
 	world := NewWorld(story.Start)
-	var refused error
+	var refused error // the first; Reject is called by one goroutine at a time, and not after Close
 	sender := send.New(ctx, send.Options{
 		Client: opts.Ingest, App: App, Library: &eventv1.Library{Name: "causality-demo", Version: opts.Version}, Note: opts.Note,
 		Reject: func(r send.Rejection) {

@@ -94,7 +94,8 @@ type play struct {
 }
 
 func newPlay(world *World, now time.Time) *play {
-	p := &play{world: world, started: now, extra: now, day: world.Day(now) - 1}
+	p := &play{world: world, started: now, extra: now, day: world.Day(now)}
+	p.enqueue(p.day-1, now) // a visit before midnight ends after it
 	p.enqueue(p.day, now)
 	return p
 }

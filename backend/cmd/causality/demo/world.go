@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -111,7 +113,9 @@ func (w *World) Events(day int) []Event {
 			events = append(events, w.invoice(p, day, random))
 		}
 	}
-	slices.SortStableFunc(events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	slices.SortFunc(events, func(a, b Event) int {
+		return cmp.Or(a.Time.Compare(b.Time), bytes.Compare(a.ID[:], b.ID[:]))
+	})
 	return events
 }
 
@@ -132,7 +136,7 @@ func newcomers(day int, weekday time.Weekday) (usual, launched int) {
 	week := [...]float64{time.Sunday: 1.22, time.Monday: 1.02, time.Tuesday: 0.94, time.Wednesday: 0.92, time.Thursday: 0.95, time.Friday: 0.96, time.Saturday: 1.12}[weekday]
 	growth := 1 + 0.55*float64(day)/History
 	wobble := 0.94 + 0.12*dice(7, uint64(day)).Float64()
-	usual = int(205 * week * growth * wobble)
+	usual = int(192 * week * growth * wobble)
 	if since := day - launchDay; since >= 0 && since < 8 {
 		launched = int(900 * math.Exp(-0.75*float64(since)))
 	}
