@@ -7,7 +7,7 @@ test.use({ storageState: { cookies: [], origins: [] } });
 test("without a session a page leads to sign-in, which says how to get a link", async ({ page }) => {
   await page.goto("/app/");
   await expect(page.getByRole("heading", { name: "Sign in with a link" })).toBeVisible();
-  await expect(page.getByText("causality users link")).toBeVisible();
+  await expect(page.getByText("causality users link", { exact: true })).toBeVisible();
   await expectAccessible(page);
   await expectNoSidewaysScroll(page);
 });
@@ -15,7 +15,7 @@ test("without a session a page leads to sign-in, which says how to get a link", 
 test("a used or unknown link says so and how to get a new one", async ({ page }) => {
   await page.goto("/app/sign-in#token=not-a-token");
   await expect(page.getByRole("heading", { name: "This link no longer works" })).toBeVisible();
-  await expect(page.getByText("causality users link")).toBeVisible();
+  await expect(page.getByText("causality users link", { exact: true })).toBeVisible();
   expect(page.url()).not.toContain("token");
   await expectAccessible(page);
 });

@@ -56,8 +56,8 @@ export function describeError(error: unknown, now = new Date()): SaidError {
   if (error instanceof ConnectError) {
     // A browser reports an unreachable server as a bare "Failed to fetch".
     const offline = error.code === Code.Unknown && /fetch|network/i.test(error.rawMessage);
-    const reference =
-      error.metadata.get("Causality-Reference") ?? error.metadata.get("X-Request-Id") ?? undefined;
+    // The server writes it into the sentence of a failure that is its own.
+    const reference = /\breference ([0-9A-F]{4,})\b/.exec(error.rawMessage)?.[1];
     const sentence = offline
       ? "The server could not be reached."
       : capital(error.rawMessage || Code[error.code]);
