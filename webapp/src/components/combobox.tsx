@@ -65,7 +65,7 @@ export function rank<T extends { label: string }>(options: readonly T[], text: s
 
 export function Combobox({
   label,
-  options,
+  options: given,
   value,
   values,
   onChange,
@@ -85,6 +85,8 @@ export function Combobox({
   const [own, setOwn] = useState(false);
   const [search, setSearch] = useState("");
   const [active, setActive] = useState(value ?? "");
+  // Two rows of one value could not be told apart, by React neither.
+  const options = [...new Map(given.map((o) => [o.value, o])).values()];
   const open = controlled ?? own;
   const setOpen = (next: boolean) => {
     setOwn(next);

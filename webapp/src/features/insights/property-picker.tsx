@@ -44,7 +44,11 @@ type Props = {
 export function PropertyPicker({ label, events, value, onChange, numeric, placeholder, ...rest }: Props) {
   const { zone } = useApp();
   const properties = useProperties(events);
-  const found = [...(properties.data?.properties ?? [])].sort((a, b) =>
+  // A name can be a property of the events and a column of every event at once,
+  // as currency is; questions name it alike, so it is offered once.
+  const byName = new Map<string, SeenProperty>();
+  for (const p of properties.data?.properties ?? []) if (!byName.has(p.name)) byName.set(p.name, p);
+  const found = [...byName.values()].sort((a, b) =>
     numeric
       ? Number(b.types.includes("number")) - Number(a.types.includes("number")) || b.coverage - a.coverage
       : b.coverage - a.coverage,
