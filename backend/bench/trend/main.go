@@ -190,12 +190,12 @@ func rowsOf(file int, rows int64) string {
 	}
 	return fmt.Sprintf(`SELECT 'bench' AS app_id, i AS seq, uuid() AS event_id, 'event_' || lpad(CAST(floor(40 * pow(random(), 2.5)) AS INT)::VARCHAR, 2, '0') AS event,
 		'TRACK' AS type, (hash(u) >> 1)::BIGINT AS user_key, 'user-' || u AS user_id, (hash(u, i // 20) >> 1)::BIGINT AS session_key,
-		'session-' || u || '-' || (i // 20) AS session_id, at AS ts, at AS received_at,
+		'session-' || u || '-' || (i // 20) AS session_id, happened AS ts, happened AS received_at,
 		['DE', 'US', 'FR', 'GB', 'IN', 'BR', 'JP'][1 + u %% 7] AS country, ['ios', 'android', 'windows'][1 + u %% 3] AS os,
 		'{"price":' || (i %% 997) / 10.0 || ',"plan":"' || ['free', 'pro', 'team'][1 + i %% 3] || '"}' AS properties %s,
 		NULL::VARCHAR AS traits, NULL::VARCHAR AS group_type, NULL::VARCHAR AS group_id, NULL::VARCHAR AS previous_id
 		FROM (SELECT i, %d + CAST(floor(25000 * pow(random(), 1.7)) AS BIGINT) AS u,
-			TIMESTAMPTZ '2026-03-01 00:00:00+00' + to_microseconds(CAST(random() * %d AS BIGINT)) AS at FROM range(%d) t(i))
+			TIMESTAMPTZ '2026-03-01 00:00:00+00' + to_microseconds(CAST(random() * %d AS BIGINT)) AS happened FROM range(%d) t(i))
 		ORDER BY user_key, ts`, empty, file*25_000, int64(days*24*3600)*1_000_000-1, rows)
 }
 

@@ -83,6 +83,10 @@ func (p *trendPlan) from() time.Time {
 	return p.span.From
 }
 
+// cut reports whether buckets before the range are read and the range cuts its
+// first one, whose part before the range then counts nowhere.
+func (p *trendPlan) cut() bool { return p.lookBack() > 0 && p.buckets[0].Start.Before(p.span.From) }
+
 // history reports whether events before the range can matter.
 func (p *trendPlan) history() bool {
 	history := false
@@ -302,6 +306,9 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 		return p.reduceFirsts(r.series[0], gs, lists)
 	}
 	where := []string{"ts >= " + instant(p.from()), "ts < " + instant(p.span.To)}
+	if p.cut() {
+		where = append(where, "(ts < "+instant(p.buckets[0].Start)+" OR ts >= "+instant(p.span.From)+")")
+	}
 	if report := p.compiler.filter(p.spec.Where); report != "" {
 		where = append(where, report)
 	}
@@ -420,9 +427,13 @@ func (p *trendPlan) reduceFirsts(i int, gs []string, lists bool) string {
 		outer = append(outer, "f."+gs[n]+" AS "+gs[n])
 	}
 	outer = append(outer, "u", fmt.Sprintf("1 AS n%d", i), fmt.Sprintf("0 AS m%d", i))
+	cut := ""
+	if p.cut() {
+		cut = fmt.Sprintf(" AND (f.at < %d OR f.at >= %d)", p.buckets[0].Start.UnixMicro(), p.span.From.UnixMicro())
+	}
 	return "  SELECT " + strings.Join(outer, ", ") + "\n  FROM (SELECT user_key AS u, arg_min(struct_pack(" + strings.Join(packed, ", ") +
 		"), (ts, event_id)) AS f\n    FROM " + p.source() + "\n    WHERE " + strings.Join(where, "\n      AND ") + "\n    GROUP BY user_key)" +
-		fmt.Sprintf("\n  WHERE f.kept AND f.at >= %d", p.from().UnixMicro())
+		fmt.Sprintf("\n  WHERE f.kept AND f.at >= %d", p.from().UnixMicro()) + cut
 }
 
 // explode puts a row under each distinct element of its lists: none is "not
