@@ -74,8 +74,12 @@ func toConnect(ctx context.Context, log *slog.Logger, where string, err error) e
 		log.ErrorContext(ctx, "internal error", "where", where, "reference", reference(ctx), "err", err)
 		return connect.NewError(connect.CodeInternal, errors.New(internalMessage(ctx)))
 	}
-	if f.Err != nil && f.Kind != fault.Canceled {
-		log.WarnContext(ctx, "request failed", "where", where, "reference", reference(ctx), "err", err)
+	if f.Err != nil {
+		level := slog.LevelDebug // the caller's own mistake
+		if f.Kind == fault.Unavailable || f.Kind == fault.Exhausted {
+			level = slog.LevelWarn
+		}
+		log.Log(ctx, level, "request failed", "where", where, "reference", reference(ctx), "err", err)
 	}
 	answer := connect.NewError(codes[f.Kind], errors.New(f.Message))
 	if len(f.Fields) > 0 {
