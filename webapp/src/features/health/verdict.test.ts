@@ -24,8 +24,11 @@ describe("verdict", () => {
   });
   it("takes seconds of waiting as the normal course", () => {
     expect(
-      verdict(report({ accepted: 10, waiting: 4, stored: 6, queryable: 6 }, { lagSeconds: 2 })).tone,
-    ).toBe("good");
+      verdict(report({ accepted: 10, waiting: 4, stored: 6, queryable: 6 }, { lagSeconds: 2 })),
+    ).toMatchObject({
+      tone: "good",
+      sentence: "All but 4 of 10 accepted events can be queried",
+    });
   });
   it("warns when waiting lasts, and names who is down", () => {
     const v = verdict(

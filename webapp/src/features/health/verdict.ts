@@ -44,12 +44,17 @@ export function verdict({ counters, lagSeconds, components }: Report): Verdict {
   }
   if (waiting > 0) {
     const late = lagSeconds > patience;
+    if (!late && down.length === 0) {
+      return {
+        tone: "good",
+        sentence: `All but ${exact(waiting)} of ${exact(accepted)} accepted events can be queried`,
+        note: `${waiting === 1 ? "It" : "They"} arrived in the last seconds and will be there in a moment.`,
+      };
+    }
     return {
-      tone: down.length > 0 ? "bad" : late ? "warn" : "good",
+      tone: down.length > 0 ? "bad" : "warn",
       sentence: `${exact(waiting)} of ${exact(accepted)} accepted events ${waiting === 1 ? "is" : "are"} not queryable yet`,
-      note: late
-        ? `The oldest has waited ${duration(lagSeconds)}. They are kept durably and will land. ${why}`.trim()
-        : "They are on their way, as always in the first seconds.",
+      note: `The oldest has waited ${duration(lagSeconds)}. They are kept durably and will land. ${why}`.trim(),
     };
   }
   if (accepted === 0) {
