@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -55,9 +56,14 @@ func (c *demoCommand) seed(ctx context.Context, t *terminal, data string) (key s
 	if err != nil {
 		return "", err
 	}
-	_, err = s.tenancy().CreateApp(ctx, connect.NewRequest(&tenancyv1.CreateAppRequest{Name: demo.App}))
-	if err != nil && connect.CodeOf(err) != connect.CodeAlreadyExists {
+	apps, err := s.tenancy().ListApps(ctx, connect.NewRequest(&tenancyv1.ListAppsRequest{}))
+	if err != nil {
 		return "", err
+	}
+	if !slices.ContainsFunc(apps.Msg.GetApps(), func(a *tenancyv1.App) bool { return a.GetName() == demo.App }) {
+		if _, err := s.tenancy().CreateApp(ctx, connect.NewRequest(&tenancyv1.CreateAppRequest{Name: demo.App})); err != nil {
+			return "", err
+		}
 	}
 	if key, err = writeKey(ctx, s); err != nil {
 		return "", err

@@ -276,6 +276,9 @@ func TestTheWayOfAFile(t *testing.T) {
 	if code != exitDone || got != "n\n4\n" {
 		t.Errorf("by key: exit %d %q %q", code, got, said)
 	}
+	if code, got, said := cli(t, nil, append([]string{"import", file, "--app", "shop", "--event", "sale", "--map", "user_id=who,timestamp=day"}, remote...)...); code != exitFailed || got != "" || !strings.Contains(said, "5 rows: 0 new, 4 already there") {
+		t.Errorf("import by key: exit %d %q %q", code, got, said)
+	}
 	if code, got, _ := cli(t, nil, append([]string{"query", "--format", "csv", "--app", "other", "select 1"}, remote...)...); code != exitFailed || got != "" {
 		t.Errorf("another app by key: exit %d %q", code, got)
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -19,6 +20,7 @@ import (
 	"github.com/causality-project/causality/proto/gen/causality/insights/v1/insightsv1connect"
 	"github.com/causality-project/causality/proto/gen/causality/lake/v1/lakev1connect"
 	"github.com/causality-project/causality/proto/gen/causality/query/v1/queryv1connect"
+	tenancyv1 "github.com/causality-project/causality/proto/gen/causality/tenancy/v1"
 	"github.com/causality-project/causality/proto/gen/causality/tenancy/v1/tenancyv1connect"
 )
 
@@ -51,7 +53,7 @@ var rules = map[string]rule{
 	identityv1connect.IdentityServiceRotateKeyProcedure:        admin,
 	identityv1connect.IdentityServiceRevokeKeyProcedure:        admin,
 
-	tenancyv1connect.TenancyServiceListAppsProcedure:  viewer,
+	tenancyv1connect.TenancyServiceListAppsProcedure:  question, // a key sees its own app, see ownApps
 	tenancyv1connect.TenancyServiceCreateAppProcedure: admin,
 	tenancyv1connect.TenancyServiceUpdateAppProcedure: admin,
 
@@ -151,6 +153,9 @@ func (g guard) confine(ctx context.Context, principal identity.Principal, messag
 	if !ok {
 		return fault.New(fault.Denied, "a secret key may not do this")
 	}
+	if _, lists := message.(*tenancyv1.ListAppsRequest); lists {
+		return nil
+	}
 	reflected := m.ProtoReflect()
 	field := reflected.Descriptor().Fields().ByName("app_id")
 	if field == nil || field.Kind() != protoreflect.StringKind {
@@ -168,6 +173,17 @@ func (g guard) confine(ctx context.Context, principal identity.Principal, messag
 	}
 	reflected.Set(field, protoreflect.ValueOfString(principal.AppID))
 	return nil
+}
+
+// ownApps leaves a secret key its own app of a list: its time zone is what a
+// program needs to read local times.
+func ownApps(principal identity.Principal, response connect.AnyResponse) {
+	if principal.Kind != identity.SecretKey {
+		return
+	}
+	if list, ok := response.Any().(*tenancyv1.ListAppsResponse); ok {
+		list.Apps = slices.DeleteFunc(list.GetApps(), func(app *tenancyv1.App) bool { return app.GetId() != principal.AppID })
+	}
 }
 
 // confinedStream applies confine to the one request of a server stream.

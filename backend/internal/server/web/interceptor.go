@@ -45,7 +45,11 @@ func (i *interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err := i.guard.confine(ctx, principal, request.Any()); err != nil {
 			return nil, err
 		}
-		return next(ctx, request)
+		response, err = next(ctx, request)
+		if err == nil {
+			ownApps(principal, response)
+		}
+		return response, err
 	}
 }
 

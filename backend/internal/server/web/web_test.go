@@ -38,6 +38,7 @@ import (
 	"github.com/causality-project/causality/proto/gen/causality/lake/v1/lakev1connect"
 	queryv1 "github.com/causality-project/causality/proto/gen/causality/query/v1"
 	"github.com/causality-project/causality/proto/gen/causality/query/v1/queryv1connect"
+	tenancyv1 "github.com/causality-project/causality/proto/gen/causality/tenancy/v1"
 	"github.com/causality-project/causality/proto/gen/causality/tenancy/v1/tenancyv1connect"
 )
 
@@ -53,6 +54,9 @@ type (
 	queryRoom struct {
 		queryv1connect.UnimplementedQueryServiceHandler
 		ran chan string // the app of each export
+	}
+	tenancyRoom struct {
+		tenancyv1connect.UnimplementedTenancyServiceHandler
 	}
 	lakeRoom struct {
 		lakev1connect.UnimplementedLakeServiceHandler
@@ -90,6 +94,10 @@ func (q queryRoom) Export(_ context.Context, request *connect.Request[queryv1.Ex
 	return stream.Send(&queryv1.ExportResponse{Data: []byte("a\n1\n")})
 }
 
+func (tenancyRoom) ListApps(context.Context, *connect.Request[tenancyv1.ListAppsRequest]) (*connect.Response[tenancyv1.ListAppsResponse], error) {
+	return connect.NewResponse(&tenancyv1.ListAppsResponse{Apps: []*tenancyv1.App{{Id: "app-1", Name: "one"}, {Id: "app-2", Name: "two"}}}), nil
+}
+
 func (lakeRoom) Verify(context.Context, *connect.Request[lakev1.VerifyRequest], *connect.ServerStream[lakev1.VerifyResponse]) error {
 	panic("a wild pointer")
 }
@@ -120,7 +128,7 @@ func open(t *testing.T, change func(*Config)) *house {
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 		Handlers: Handlers{
 			Ingest: frontDoor{}, Live: http.NotFoundHandler(),
-			Identity: identityv1connect.UnimplementedIdentityServiceHandler{}, Tenancy: tenancyv1connect.UnimplementedTenancyServiceHandler{},
+			Identity: identityv1connect.UnimplementedIdentityServiceHandler{}, Tenancy: tenancyRoom{},
 			Catalog: catalogv1connect.UnimplementedCatalogServiceHandler{}, Query: h.query, Insights: insightsv1connect.UnimplementedInsightsServiceHandler{},
 			Lake: lakeRoom{}, Health: &h.health,
 		},
@@ -277,6 +285,18 @@ func TestASecretKeySeesItsOwnAppAlone(t *testing.T) {
 		if !strings.Contains(body, "not_found") || len(h.query.ran) > 0 {
 			t.Errorf("%q: %s", named, body)
 		}
+	}
+}
+
+func TestASecretKeyListsItsOwnAppAlone(t *testing.T) {
+	t.Parallel()
+	h := open(t, nil)
+	list := tenancyv1connect.TenancyServiceListAppsProcedure
+	if _, body := h.call(t, list, "key", "{}"); !strings.Contains(body, "app-1") || strings.Contains(body, "app-2") {
+		t.Errorf("a key sees %s", body)
+	}
+	if _, body := h.call(t, list, "viewer", "{}"); !strings.Contains(body, "app-2") {
+		t.Errorf("a person sees %s", body)
 	}
 }
 
