@@ -193,18 +193,23 @@ function Changes({
         skeleton={<ChangesSkeleton />}
         errorTitle="What changed could not be computed"
       >
-        {() => (
-          <ul className="grid gap-3 md:grid-cols-3">
-            {changes.map((c) => (
-              <Statement key={c.event || "users"} change={c} />
-            ))}
-            {changes.length < 3 && figures.data ? (
-              <li className="flex items-center rounded-lg p-4 text-muted ring-1 ring-line ring-inset">
-                No other event of the top {top.length} moved by 5% or more.
-              </li>
-            ) : null}
-          </ul>
-        )}
+        {() =>
+          // Together or not at all: the first statement must not push the others.
+          figures.isPending ? (
+            <ChangesSkeleton />
+          ) : (
+            <ul className="grid gap-3 md:grid-cols-3">
+              {changes.map((c) => (
+                <Statement key={c.event || "users"} change={c} />
+              ))}
+              {changes.length < 3 && figures.data ? (
+                <li className="flex items-center rounded-lg p-4 text-muted ring-1 ring-line ring-inset">
+                  No other event of the top {top.length} moved by 5% or more.
+                </li>
+              ) : null}
+            </ul>
+          )
+        }
       </QueryBoundary>
     </Section>
   );
