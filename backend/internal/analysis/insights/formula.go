@@ -90,7 +90,7 @@ func (p *parser) peek() byte {
 	for p.at < len(p.text) && (p.text[p.at] == ' ' || p.text[p.at] == '\t') {
 		p.at++
 	}
-	if p.at == len(p.text) {
+	if p.at >= len(p.text) {
 		return 0
 	}
 	return p.text[p.at]
@@ -104,7 +104,10 @@ func (p *parser) formula() func(map[string]*float64) *float64 {
 		return p.fail(0, "write a formula such as A/B*100")
 	}
 	n := p.sum()
-	if c := p.peek(); c != 0 && p.problem == "" {
+	if p.problem != "" {
+		return n
+	}
+	if p.peek() != 0 {
 		r, _ := utf8.DecodeRuneInString(p.text[p.at:])
 		return p.fail(p.at, "%q is not expected here", r)
 	}
@@ -193,7 +196,10 @@ func (p *parser) atom() node {
 		}
 		p.at++
 		n := p.sum()
-		if p.problem == "" && p.peek() != ')' {
+		if p.problem != "" {
+			return n
+		}
+		if p.peek() != ')' {
 			return p.fail(p.at, "a ) is missing; the ( is at character %d", start+1)
 		}
 		p.at++
