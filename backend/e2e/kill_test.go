@@ -134,19 +134,22 @@ var slots = make(chan struct{}, 3)
 // provoke does what leads to a point that plain traffic does not pass.
 func (p *platform) provoke(point, key string) {
 	switch {
-	case strings.HasPrefix(point, "compaction."), strings.HasPrefix(point, "lake.compact"):
-		for range 4 {
-			p.try("lake", "compact", "--app", "shop")
-		}
-	case strings.HasPrefix(point, "links."):
-		for i := range 40 {
-			p.post(key, fmt.Appendf(nil, `[{"id":"identify-%d","type":"IDENTIFY","user_id":"u%d","anonymous_id":"a%d"}]`, i, i, i))
-			pause := time.NewTimer(300 * time.Millisecond)
-			<-pause.C
+	case strings.HasPrefix(point, "compaction."):
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+			p.try("lake", "compact")
 			select {
 			case <-p.exited:
 				return
-			default:
+			case <-time.After(500 * time.Millisecond): // more objects land meanwhile
+			}
+		}
+	case strings.HasPrefix(point, "links."):
+		for i := range 100 {
+			p.post(key, fmt.Appendf(nil, `[{"id":"identify-%d","type":"IDENTIFY","user_id":"u%d","anonymous_id":"a%d"}]`, i, i, i))
+			select {
+			case <-p.exited:
+				return
+			case <-time.After(300 * time.Millisecond): // the next one belongs to another run
 			}
 		}
 	}
