@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/causality-project/causality/backend/internal/analysis/query/duckdb"
+	healthv1 "github.com/causality-project/causality/proto/gen/causality/health/v1"
 )
 
 func TestMain(m *testing.M) {
@@ -267,6 +270,8 @@ func TestTheWayOfAFile(t *testing.T) {
 		t.Errorf("json: %v %s", err, answer)
 	}
 
+	checkHealth(t, data)
+
 	// From elsewhere with a secret key, which sees its own app alone.
 	address := strings.TrimSuffix(strings.Fields(strings.SplitAfter(errOut.String(), "is ready at ")[1])[0], "/app/")
 	key, _ := must(exitDone, "keys", "create", "--app", "shop", "--kind", "secret")
@@ -310,5 +315,41 @@ func TestTheWayOfAFile(t *testing.T) {
 	}
 	if _, said := must(exitFailed, "apps", "list"); !strings.Contains(said, "no server is running on "+data) {
 		t.Errorf("after the stop: %q", said)
+	}
+}
+
+// checkHealth reads the report that an operator sees, with 4 rows imported and
+// imported again.
+func checkHealth(t *testing.T, data string) {
+	t.Helper()
+	s, err := connection{Data: data}.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := s.health().Report(t.Context(), connect.NewRequest(&healthv1.ReportRequest{AppId: "shop"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := report.Msg.GetCounters()
+	if c.GetAccepted() != c.GetStored()+c.GetWaiting() || c.GetStored() != c.GetQueryable()+c.GetDuplicates() || c.GetQueryable() != 4 || c.GetDuplicates() != 6 {
+		t.Errorf("counters do not add up: %v", c)
+	}
+	named := map[string]bool{}
+	for _, component := range report.Msg.GetComponents() {
+		named[component.GetName()] = true
+		if component.GetStatus() != "ok" {
+			t.Errorf("%s is %s: %s", component.GetName(), component.GetStatus(), component.GetMessage())
+		}
+	}
+	for _, version := range report.Msg.GetVersions() {
+		named[version.GetName()] = version.GetVersion() != ""
+	}
+	for _, disk := range report.Msg.GetDisks() {
+		named["disk "+disk.GetName()] = disk.GetTotalBytes() > 0
+	}
+	for _, name := range []string{"PostgreSQL", "Stream", "Object store", "Causality", "Go", "disk Objects", "disk Stream", "disk PostgreSQL"} {
+		if !named[name] {
+			t.Errorf("%s is not reported", name)
+		}
 	}
 }
