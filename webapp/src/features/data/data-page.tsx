@@ -2,11 +2,12 @@
 // was refused, with its reason and its remedy.
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useCallback } from "react";
 import { eventsQuery, propertiesQuery } from "../../api/queries";
 import { useApp } from "../../app/current";
 import { compact } from "../../components/format";
 import { Page } from "../../components/page";
-import { Tabs } from "../../components/tabs";
+import { TabPanel, Tabs } from "../../components/tabs";
 import { EventSheet } from "./event-sheet";
 import { EventsTab } from "./events-tab";
 import { PropertiesTab } from "./properties-tab";
@@ -25,6 +26,10 @@ export function DataPage() {
   const own = properties.data?.properties.filter((p) => !p.builtin).length;
   const go = (next: { tab?: string; event?: string }) =>
     void navigate({ to: "/$workspace/$app/data", params, search: next });
+  const open = useCallback(
+    (event: string) => void navigate({ to: "/$workspace/$app/data", params, search: { event } }),
+    [navigate, params],
+  );
   const here = tab === "events" ? {} : { tab };
   return (
     <Page title="Data" aside={<span className="text-12 text-faint max-sm:hidden">Times in {zone}</span>}>
@@ -46,11 +51,11 @@ export function DataPage() {
           },
         ]}
       >
-        <div className="pt-4">
-          {tab === "events" ? <EventsTab events={events} onOpen={(event) => go({ event })} /> : null}
+        <TabPanel value={tab} className="pt-4">
+          {tab === "events" ? <EventsTab events={events} onOpen={open} /> : null}
           {tab === "properties" ? <PropertiesTab properties={properties} /> : null}
           {tab === "rejected" ? <RejectedTab /> : null}
-        </div>
+        </TabPanel>
       </Tabs>
       <EventSheet
         name={search.event}

@@ -373,7 +373,7 @@ export default function SqlEditor(props: Props) {
     const state =
       kept?.doc === initial
         ? EditorState.fromJSON(kept, config, { history: historyField })
-        : EditorState.create({ ...config, doc: initial });
+        : EditorState.create({ ...config, doc: initial, selection: { anchor: initial.length } });
     const editor = new EditorView({ state, parent: box.current });
     view.current = editor;
     handle.current = {

@@ -373,14 +373,14 @@ function RowSheet({
           ? columns.map((c, i) => {
               const cell = row[i] ?? null;
               return (
-                <div key={c.name + String(i)} className="group flex items-start gap-2 py-1.5">
-                  <div className="min-w-0 flex-1">
-                    <dt className="text-11 text-faint">
-                      {c.name} <span className="ml-1">{shortType(c.type)}</span>
-                    </dt>
-                    <dd
+                <div key={c.name + String(i)} className="py-1.5">
+                  <dt className="text-11 text-faint">
+                    {c.name} <span className="ml-1">{shortType(c.type)}</span>
+                  </dt>
+                  <dd className="flex items-start gap-2">
+                    <span
                       className={cx(
-                        "whitespace-pre-wrap text-13 [overflow-wrap:anywhere]",
+                        "min-w-0 flex-1 whitespace-pre-wrap text-13 [overflow-wrap:anywhere]",
                         cell === null && "text-faint italic",
                         c.kind === "json" && cell !== null && "font-mono text-12",
                       )}
@@ -388,9 +388,9 @@ function RowSheet({
                       {c.kind === "json" && typeof cell === "string"
                         ? prettyJson(cell)
                         : cellText(cell, c, zone)}
-                    </dd>
-                  </div>
-                  <CopyButton text={copyText(cell)} label={`Copy ${c.name}`} />
+                    </span>
+                    <CopyButton text={copyText(cell)} label={`Copy ${c.name}`} />
+                  </dd>
                 </div>
               );
             })

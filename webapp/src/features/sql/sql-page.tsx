@@ -515,7 +515,7 @@ function TabStrip({
                 aria-label={`Close ${tab.name}`}
                 onClick={() => onClose(tab)}
                 className={cx(
-                  "touch-target flex size-5 items-center justify-center rounded-sm text-faint hover:bg-hover hover:text-text",
+                  "touch-target flex size-6 items-center justify-center rounded-sm text-faint hover:bg-hover hover:text-text",
                   !on && "opacity-0 focus-visible:opacity-100 group-hover:opacity-100",
                 )}
               >
