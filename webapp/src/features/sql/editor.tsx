@@ -344,7 +344,14 @@ export default function SqlEditor(props: Props) {
               return true;
             },
           },
-          { key: "Tab", run: (v) => (completionStatus(v.state) === "active" ? acceptCompletion(v) : false) },
+          {
+            key: "Tab",
+            run: (v) => {
+              if (completionStatus(v.state) !== "active") return false;
+              acceptCompletion(v); // refuses in the list's first moment; the focus stays all the same
+              return true;
+            },
+          },
           { key: "Mod-]", run: indentMore },
           { key: "Mod-[", run: indentLess },
         ]),
