@@ -55,7 +55,7 @@ test("a rejected event says why, with the field marked", async ({ page }) => {
   await expectAccessible(page);
 });
 
-test("a lost connection is said, and a gap is stated after it", async ({ page, context }) => {
+test("a lost connection is said, and it connects again by itself", async ({ page, context }) => {
   await open(page);
   await context.setOffline(true);
   // The open response outlives the switch in some browsers: loading anew meets it.
