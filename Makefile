@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BINARY := backend/causality
 ASSETS := backend/internal/server/web/dist
-LDFLAGS := -X github.com/causality-project/causality/backend/internal/server/app.Version=$(VERSION)
+LDFLAGS := -X main.version=$(VERSION)
 GO_SOURCES := $(shell find backend sdk proto -name '*.go' -o -name '*.sql' -o -name 'go.mod' 2>/dev/null | grep -v _test.go)
 WEB_SOURCES := $(shell find webapp/src webapp/index.html webapp/vite.config.ts webapp/package-lock.json 2>/dev/null)
 
@@ -35,6 +35,7 @@ $(ASSETS)/index.html: $(WEB_SOURCES)
 	@cd webapp && npm run --silent build
 	@find $(ASSETS) -mindepth 1 ! -name .gitkeep -delete
 	@cp -R webapp/dist/. $(ASSETS)/
+	@find $(ASSETS)/assets -type f \( -name "*.js" -o -name "*.css" \) -exec gzip -9 -n -k {} +
 
 .PHONY: dev
 dev: setup build ## Serve the sample shop with the web app reloading on change
