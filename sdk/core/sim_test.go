@@ -43,7 +43,6 @@ type world struct {
 	counts    map[Reason]uint64   // what the cores of earlier lives had counted
 	sent      *Request
 	body      []byte
-	lastFirst int             // place in added of the last fresh batch's first event
 	volatile  map[string]bool // taken, not on disk: a crash may lose them
 }
 

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -192,7 +191,7 @@ func retryable(err error) bool {
 func after(err error, attempt int) time.Duration {
 	var failed *connect.Error
 	if errors.As(err, &failed) {
-		if seconds, err := strconv.Atoi(failed.Meta().Get(http.CanonicalHeaderKey("Retry-After"))); err == nil && seconds > 0 {
+		if seconds, err := strconv.Atoi(failed.Meta().Get("Retry-After")); err == nil && seconds > 0 {
 			return min(time.Duration(seconds)*time.Second, time.Minute)
 		}
 	}

@@ -358,7 +358,6 @@ func (h *hops) learn(ctx context.Context, tx pgx.Tx, workspaceID, appID string, 
 		for _, k := range ask {
 			h.next[k] = 0
 		}
-		ask = ask[:0]
 		var from, to int64
 		var further []int64
 		if _, err := pgx.ForEachRow(rows, []any{&from, &to}, func() error {

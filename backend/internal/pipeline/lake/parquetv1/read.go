@@ -222,13 +222,13 @@ func text(v parquet.Value) string {
 // Merger writes stored rows into a new object, harder compressed than Write does:
 // what it writes is read for years.
 type Merger struct {
-	writer *parquet.Writer
+	writer *parquet.GenericWriter[any]
 	one    [1]parquet.Row
 }
 
 // NewMerger starts an object of rows that come already sorted.
 func NewMerger(out io.Writer) *Merger {
-	return &Merger{writer: parquet.NewWriter(out, options(zstd.SpeedDefault)...)}
+	return &Merger{writer: parquet.NewGenericWriter[any](out, options(zstd.SpeedDefault)...)}
 }
 
 // Write copies a row into the object.

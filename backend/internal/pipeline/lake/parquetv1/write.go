@@ -46,13 +46,13 @@ const chunkRows = 256
 // would cost more than a small object's rows do.
 var ingestWriters = sync.Pool{New: func() any {
 	return &columnWriter{
-		parquet: parquet.NewWriter(io.Discard, options(zstd.SpeedFastest)...),
+		parquet: parquet.NewGenericWriter[any](io.Discard, options(zstd.SpeedFastest)...),
 		values:  make([]parquet.Value, chunkRows),
 	}
 }}
 
 type columnWriter struct {
-	parquet *parquet.Writer
+	parquet *parquet.GenericWriter[any]
 	values  []parquet.Value
 }
 
@@ -86,7 +86,7 @@ func (w *columnWriter) write(appID string, rows []Row, metadata map[string]strin
 	return w.parquet.Close()
 }
 
-func setMetadata(w *parquet.Writer, metadata map[string]string) {
+func setMetadata(w *parquet.GenericWriter[any], metadata map[string]string) {
 	w.SetKeyValueMetadata(SchemaKey, strconv.Itoa(Version))
 	for key, value := range metadata {
 		w.SetKeyValueMetadata(key, value)
