@@ -153,8 +153,8 @@ const (
 	JSON
 )
 
-// Request is one request for Accept, its body decompressed. The body must stay
-// as it is until Accept returns.
+// Request is one request for Accept, its body decompressed. Accept owns the
+// body until it returns, and may mend it in place.
 type Request struct {
 	Sender    Sender
 	Lane      stream.Lane // default stream.Live

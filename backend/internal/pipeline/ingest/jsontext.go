@@ -12,7 +12,8 @@ import (
 // one that is deeper is refused alone as long as the rest can be read.
 const maxScanDepth = 1000
 
-// scanner checks JSON text (RFC 8259) in one pass and builds no values. Methods
+// scanner checks JSON text (RFC 8259) in one pass and builds no values. It
+// writes to the text only to mend half surrogate pairs. Methods
 // take the index where a value starts and return the index after it, or -1 with
 // at and why set.
 type scanner struct {
@@ -153,7 +154,11 @@ func (s *scanner) string(i int) (end int, escaped bool) {
 				if i+6 > len(d) || !isHex(d[i+2]) || !isHex(d[i+3]) || !isHex(d[i+4]) || !isHex(d[i+5]) {
 					return s.fail(i, "\\u needs four hexadecimal digits"), false
 				}
-				i += 6
+				if d[i+2]|0x20 == 'd' && d[i+3] >= '8' {
+					i = s.surrogate(i)
+				} else {
+					i += 6
+				}
 			default:
 				return s.fail(i, "this escape does not exist in JSON"), false
 			}
@@ -163,6 +168,28 @@ func (s *scanner) string(i int) (end int, escaped bool) {
 			i++
 		}
 	}
+}
+
+// surrogate reads the surrogate escape at i and returns the index after its
+// pair. Half a pair is what programs send that cut text by UTF-16 units, and
+// stands for no character: engines refuse the whole text for it, so that one
+// event would fail every question that reads it. It is overwritten in place with
+// the escape of U+FFFD, as decoders read it.
+func (s *scanner) surrogate(i int) int {
+	d := s.data
+	if utf16.DecodeRune(hex4(d[i+2:]), lowSurrogate(d[i+6:])) != utf8.RuneError {
+		return i + 12
+	}
+	copy(d[i+2:], "fffd")
+	return i + 6
+}
+
+// lowSurrogate reads the escape that d starts with; 0 when there is none.
+func lowSurrogate(d []byte) rune {
+	if len(d) < 6 || d[0] != '\\' || d[1] != 'u' || !isHex(d[2]) || !isHex(d[3]) || !isHex(d[4]) || !isHex(d[5]) {
+		return 0
+	}
+	return hex4(d[2:])
 }
 
 func isHex(c byte) bool {
