@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -132,7 +133,7 @@ func walk(v any, visible map[string]bool) error {
 			}
 		}
 	case map[string]any:
-		visible, err := withCTEs(v, visible)
+		visible, err := walkWith(v, visible)
 		if err != nil {
 			return err
 		}
@@ -140,8 +141,19 @@ func walk(v any, visible map[string]bool) error {
 		if err != nil {
 			return err
 		}
+		if text(v, "type") == "RECURSIVE_CTE_NODE" {
+			// Only the right side can mean the query itself.
+			inner, err := withName(visible, text(v, "cte_name"))
+			if err != nil {
+				return err
+			}
+			if err := walk(v["right"], inner); err != nil {
+				return err
+			}
+			skip = append(skip, "right")
+		}
 		for key, child := range v {
-			if slices.Contains(skip, key) {
+			if key == "cte_map" || slices.Contains(skip, key) {
 				continue
 			}
 			if err := walk(child, visible); err != nil {
@@ -152,37 +164,32 @@ func walk(v any, visible map[string]bool) error {
 	return nil
 }
 
-func withCTEs(node map[string]any, visible map[string]bool) (map[string]bool, error) {
-	var names []string
-	if ctes, ok := node["cte_map"].(map[string]any); ok {
-		entries, _ := ctes["map"].([]any)
-		for _, entry := range entries {
-			entry, _ := entry.(map[string]any)
-			names = append(names, text(entry, "key"))
+// walkWith visits the WITH queries of a node and returns what its other parts
+// can name. Each query sees those before it and not itself: DuckDB takes a
+// query's own name, or a later one's, from the catalogue.
+func walkWith(node map[string]any, visible map[string]bool) (map[string]bool, error) {
+	with, _ := node["cte_map"].(map[string]any)
+	entries, _ := with["map"].([]any)
+	for _, entry := range entries {
+		entry, _ := entry.(map[string]any)
+		if err := walk(entry["value"], visible); err != nil {
+			return nil, err
+		}
+		var err error
+		if visible, err = withName(visible, text(entry, "key")); err != nil {
+			return nil, err
 		}
 	}
-	if kind := text(node, "type"); kind == "RECURSIVE_CTE_NODE" || kind == "CTE_NODE" {
-		names = append(names, text(node, "cte_name"), text(node, "ctename"))
+	return visible, nil
+}
+
+func withName(visible map[string]bool, name string) (map[string]bool, error) {
+	// A name that could be a file's is not worth the doubt.
+	if name == "" || strings.ContainsAny(name, `/\.:*(`) {
+		return nil, refused("The name of a WITH query", name)
 	}
-	if len(names) == 0 {
-		return visible, nil
-	}
-	inner := make(map[string]bool, len(visible)+len(names))
-	for name := range visible {
-		inner[name] = true
-	}
-	for _, name := range names {
-		if name == "" {
-			continue
-		}
-		for _, r := range name {
-			// A name that could be a file's is not worth the doubt.
-			if r == '/' || r == '\\' || r == '.' || r == ':' || r == '*' || r == '(' {
-				return nil, refused("The name of a WITH query", name)
-			}
-		}
-		inner[strings.ToLower(name)] = true
-	}
+	inner := maps.Clone(visible)
+	inner[strings.ToLower(name)] = true
 	return inner, nil
 }
 

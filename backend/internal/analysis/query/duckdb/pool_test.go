@@ -80,6 +80,13 @@ func TestAttacksAreRefused(t *testing.T) {
 		"DESCRIBE '/etc/passwd'", "SUMMARIZE '" + file + "'", "DESCRIBE SELECT * FROM read_text('/etc/passwd')", "FROM range((SELECT length(content) FROM read_text('/etc/passwd')))",
 		"WITH \"x.parquet\" AS (SELECT 1) SELECT * FROM \"x.parquet\"", "WITH \"/etc/passwd\" AS (SELECT 1) SELECT 1",
 		"SELECT * FROM (WITH secrets AS (SELECT 1) FROM secrets), secrets",
+		// A WITH query that is named like what its own text, or an earlier query's, wants to reach.
+		"WITH sqlite_master AS (FROM sqlite_master) FROM sqlite_master", "WITH lake_rows AS (SELECT * FROM lake_rows) FROM lake_rows",
+		"WITH duckdb_views AS MATERIALIZED (FROM DUCKDB_VIEWS) FROM duckdb_views", "WITH a AS (FROM sqlite_master), sqlite_master AS (SELECT 1) FROM a",
+		"WITH RECURSIVE sqlite_master AS (SELECT name FROM sqlite_master UNION ALL SELECT name FROM sqlite_master WHERE false) FROM sqlite_master",
+		"WITH RECURSIVE a AS (FROM sqlite_master), sqlite_master AS (SELECT 1) FROM a",
+		"WITH RECURSIVE lake_rows AS (SELECT event FROM lake_rows UNION SELECT event FROM lake_rows) FROM lake_rows",
+		"SELECT (WITH lake_rows AS (FROM lake_rows) SELECT count(*) FROM lake_rows)", "WITH x AS (FROM (WITH lake_rows AS (FROM lake_rows) FROM lake_rows)) FROM x",
 		// The catalogue and the process.
 		"SELECT * FROM duckdb_settings()", "SELECT * FROM duckdb_tables()", "SELECT * FROM duckdb_views()", "SELECT * FROM duckdb_secrets()", "SELECT * FROM duckdb_functions()",
 		"SELECT * FROM duckdb_temporary_files()", "SELECT * FROM duckdb_memory()", "SELECT * FROM pragma_table_info('events')", "SELECT * FROM pragma_show('events')",
@@ -343,6 +350,18 @@ func TestProfilesCannotCorruptFrames(t *testing.T) {
 	tables.Setup = append(tables.Setup, "PRAGMA enable_profiling")
 	if answer, err := ask(pool, query.Request{SQL: "SELECT count(*) FROM events", Tables: tables}); err != nil || answer.Rows[0][0].Text != "2" {
 		t.Errorf("answer %v, %v", answer, err)
+	}
+}
+
+func TestParametersWithoutValuesAreTold(t *testing.T) {
+	t.Parallel()
+	pool := querytest.Pool(t, nil)
+	for sql, params := range map[string][]any{
+		"SELECT $1": nil, "SELECT ?, ?": {1.0}, "SELECT $wanted": nil, "EXPLAIN SELECT $1": nil,
+	} {
+		if _, err := ask(pool, query.Request{SQL: sql, Params: params}); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "a value for each") {
+			t.Errorf("%s: error %v, want Invalid that asks for values", sql, err)
+		}
 	}
 }
 

@@ -307,6 +307,9 @@ func describeColumns(ctx context.Context, conn *sql.Conn, s statement, params []
 			return err
 		}
 		defer prepared.Close()
+		if want := prepared.NumInput(); want > len(params) {
+			return fault.InvalidField("params", "are %d, but the statement needs %d; give a value for each $1, $2 …", len(params), want)
+		}
 		statement := prepared.(*duck.Stmt)
 		n, err := statement.ColumnCount()
 		if err != nil {
