@@ -165,6 +165,17 @@ func (p *trendPlan) group(b Breakdown) (expression string, list bool) {
 	return f.values(), true
 }
 
+// lists reports whether a breakdown may put an event into several groups.
+func (p *trendPlan) lists() bool {
+	for _, b := range p.spec.Breakdowns {
+		if _, list := p.group(b); list {
+			return true
+		}
+	}
+	return false
+}
+
+// source is what the reduced tables read.
 func (p *trendPlan) source() string {
 	for _, b := range p.spec.Breakdowns {
 		if b.Source == "user" {
@@ -227,11 +238,7 @@ func (p *trendPlan) sql() string {
 	var selects []string
 	breakdowns := len(p.spec.Breakdowns)
 	gs := names("g", breakdowns)
-	lists := false
-	for _, b := range p.spec.Breakdowns {
-		_, list := p.group(b)
-		lists = lists || list
-	}
+	lists := p.lists()
 	reductions := p.reductions()
 	for k, r := range reductions {
 		with = append(with, fmt.Sprintf("r%d AS (\n%s)", k, p.reduce(r, gs, lists)))
@@ -479,7 +486,7 @@ func (p *trendPlan) top(table string, r reduction, gs []string) string {
 	for i, g := range gs {
 		labels[i] = label(g)
 	}
-	return fmt.Sprintf("SELECT row_number() OVER (ORDER BY v DESC NULLS LAST, %s) AS rank, count(*) OVER () AS groups, %s\n  FROM (SELECT %s, %s AS v FROM %s WHERE n0 > 0 AND b >= %d GROUP BY %s)\n  QUALIFY rank <= %d",
+	return fmt.Sprintf("SELECT row_number() OVER (ORDER BY v DESC NULLS LAST, %s) AS rank, count(*) OVER () AS groups, v, %s\n  FROM (SELECT %s, %s AS v FROM %s WHERE n0 > 0 AND b >= %d GROUP BY %s)\n  QUALIFY rank <= %d",
 		strings.Join(labels, ", "), columns, columns, p.aggregate(r.class, 0), table, p.lookBack(), columns, top)
 }
 
@@ -525,9 +532,16 @@ func (p *trendPlan) answers(table string, c class, i int) []string {
 	}
 	matched := fmt.Sprintf("n%d > 0", i)
 	inRange := fmt.Sprintf("%s AND b >= %d", matched, look)
-	out := []string{row(kindTotal, "NULL", p.aggregate(c, i), table, inRange, "rank")}
+	var out []string
+	if i == 0 && len(p.spec.Breakdowns) > 0 && p.groups == nil {
+		// The first series ranked the groups by what are their totals.
+		out = append(out, "SELECT 'total', 0, rank, NULL, CAST(v AS DOUBLE), NULL, NULL, NULL FROM top",
+			row(kindTotal, "NULL", p.aggregate(c, i), table, inRange+" AND rank = 0", "rank"))
+	} else {
+		out = append(out, row(kindTotal, "NULL", p.aggregate(c, i), table, inRange, "rank"))
+	}
 	if !p.totals {
-		out = append(out, p.points(table, c, i, matched, inRange, row))
+		out = append(out, p.points(table, c, i, matched, inRange, row)...)
 	}
 	if m.Kind == "property" {
 		skipped, missing := fmt.Sprintf("sum(n%d - c%d - m%d)", i, i, i), fmt.Sprintf("sum(m%d)", i)
@@ -543,7 +557,7 @@ func (p *trendPlan) answers(table string, c class, i int) []string {
 	return out
 }
 
-func (p *trendPlan) points(table string, c class, i int, matched, inRange string, row func(kind, bucket, value, from, where, group string) string) string {
+func (p *trendPlan) points(table string, c class, i int, matched, inRange string, row func(kind, bucket, value, from, where, group string) string) []string {
 	distinct := ""
 	switch {
 	case c == sessions:
@@ -555,7 +569,7 @@ func (p *trendPlan) points(table string, c class, i int, matched, inRange string
 	case p.spec.Cumulative && distinct != "":
 		// Whoever is counted is counted from the first bucket on.
 		first := fmt.Sprintf("(SELECT rank, %s, min(b) AS b FROM %s WHERE %s%s GROUP BY rank, %s)", distinct, table, inRange, notNobody(c), distinct)
-		return row(kindStep, "b", "count(*)", first, "true", "rank, b")
+		return []string{row(kindStep, "b", "count(*)", first, "true", "rank, b")}
 	case p.spec.Rolling > 1 && c == users && distinct == "u":
 		// Each appearance counts for the next k buckets, or until the next one.
 		incomplete := []string{"-1"}
@@ -567,9 +581,17 @@ func (p *trendPlan) points(table string, c class, i int, matched, inRange string
 		seen := fmt.Sprintf("(SELECT DISTINCT rank, u, b FROM %s WHERE %s AND u IS NOT NULL AND b NOT IN (%s))", table, matched, strings.Join(incomplete, ", "))
 		stays := fmt.Sprintf("(SELECT rank, b, least(b + %d, coalesce(lead(b) OVER (PARTITION BY rank, u ORDER BY b), b + %d)) AS until FROM %s)", p.spec.Rolling, p.spec.Rolling, seen)
 		steps := fmt.Sprintf("(SELECT rank, unnest([b, until]) AS b, unnest([1, -1]) AS step FROM %s)", stays)
-		return row(kindStep, "b", "sum(step)", steps, "true", "rank, b")
+		return []string{row(kindStep, "b", "sum(step)", steps, "true", "rank, b")}
+	case c == users && distinct != "" && !p.lists():
+		// The reduced rows of one group are one for each person and bucket; only
+		// Other mixes groups. Counting rows spares a second distinct pass.
+		points := []string{row(kindPoint, "b", "count(u)", table, matched+" AND rank > 0", "rank, b")}
+		if len(p.spec.Breakdowns) > 0 {
+			points = append(points, row(kindPoint, "b", p.aggregate(c, i), table, matched+" AND rank = 0", "rank, b"))
+		}
+		return points
 	default:
-		return row(kindPoint, "b", p.aggregate(c, i), table, matched, "rank, b")
+		return []string{row(kindPoint, "b", p.aggregate(c, i), table, matched, "rank, b")}
 	}
 }
 
