@@ -19,12 +19,14 @@ import (
 func TestValidationNamesEveryWrongField(t *testing.T) {
 	t.Parallel()
 	spec := insights.Trend{
+		Range:    calendar.Range{From: "soon", To: "later"},
 		TimeZone: "Mars/Olympus", Granularity: "year", WeekStart: "friday", Compare: "next", Top: 251, Rolling: -1,
 		Breakdowns: []insights.Breakdown{{}, {Property: "a", Source: "moon"}, {Property: "b"}, {Property: "c"}},
 		Where:      &insights.Filter{Any: []insights.Filter{{Property: "p", Op: "like"}, {Property: "p", Op: "gt", Values: []any{"many"}}, {Property: "p", Op: "matches", Values: []any{"("}}}},
 		Series: []insights.Series{
 			{Measure: insights.Measure{Kind: "count"}}, {ID: "A"}, {Measure: insights.Measure{Kind: "property", Agg: "mode"}},
-			{Where: &insights.Filter{Property: "p", Op: "before", Values: []any{"soon"}}}, {Where: &insights.Filter{Property: "p", Op: "between", Values: []any{1.0}}},
+			{Event: "a\x00b", Where: &insights.Filter{Property: "p", Op: "before", Values: []any{"soon"}}}, {Where: &insights.Filter{Property: "p", Op: "between", Values: []any{1.0}}},
+			{Where: &insights.Filter{Did: &insights.Did{Event: "\x00"}}},
 		},
 		Formulas: []insights.Formula{{ID: "1", Expr: "A"}, {ID: "F", Expr: "Q+1"}},
 	}
@@ -37,7 +39,7 @@ func TestValidationNamesEveryWrongField(t *testing.T) {
 		got[field.Name] = true
 	}
 	for _, want := range []string{
-		"timeZone", "granularity", "weekStart", "compare", "top", "rolling", "breakdowns", "breakdowns[0].property", "breakdowns[1].source", "where.any[0].op",
+		"range.from", "range.to", "series[3].event", "series[5].where.did.event", "timeZone", "granularity", "weekStart", "compare", "top", "rolling", "breakdowns", "breakdowns[0].property", "breakdowns[1].source", "where.any[0].op",
 		"where.any[1].values[0]", "where.any[2].values[0]", "series[0].measure", "series[1].id", "series[2].measure.property", "series[2].measure.agg",
 		"series[3].where.values[0]", "series[4].where.values", "formulas[0].id", "formulas[1].expr",
 	} {

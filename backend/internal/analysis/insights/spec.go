@@ -5,6 +5,7 @@
 package insights
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -164,9 +165,7 @@ func (t *Trend) Validate() error {
 		path := fmt.Sprintf("series[%d]", i)
 		id := seriesID(s, i)
 		v.id(path+".id", id, ids)
-		if len(s.Event) > maxText {
-			v.add(path+".event", "is too long")
-		}
+		v.event(path+".event", s.Event)
 		v.measure(path+".measure", s.Measure, t.Cumulative)
 		v.filter(path+".where", s.Where, 0)
 	}
@@ -179,8 +178,9 @@ func (t *Trend) Validate() error {
 	if _, fields := compileFormulas(t.Formulas, ids); len(fields) > 0 {
 		v.fields = append(v.fields, fields...)
 	}
-	if err := fault.InvalidFields(v.fields); err != nil {
-		return err
+	if len(v.fields) > 0 {
+		v.span(t) // else the plan says it, which knows the app's zone
+		return fault.InvalidFields(v.fields)
 	}
 	return v.unsupported
 }
@@ -201,7 +201,7 @@ func (v *validation) oneOf(field, value string, allowed ...string) {
 			return
 		}
 	}
-	v.add(field, "%q is not %s", value, strings.Join(allowed, ", "))
+	v.add(field, "%q is not %s", value, strings.TrimPrefix(strings.Join(allowed, ", "), ", "))
 }
 
 func (v *validation) id(field, id string, ids map[string]bool) {
@@ -212,6 +212,25 @@ func (v *validation) id(field, id string, ids map[string]bool) {
 		v.add(field, "%q names two series or formulas", id)
 	}
 	ids[id] = true
+}
+
+// span adds what is wrong with the range, so that it is not told after the rest.
+func (v *validation) span(t *Trend) {
+	zone, err := calendar.LoadZone(t.TimeZone)
+	if err != nil {
+		zone = time.UTC
+	}
+	unit, _ := calendar.ParseUnit(t.Granularity)
+	var f *fault.Error
+	if _, err := calendar.New(zone, time.Monday).Resolve(t.Range, unit, time.Now()); errors.As(err, &f) {
+		v.fields = append(v.fields, f.Fields...)
+	}
+}
+
+func (v *validation) event(field, name string) {
+	if len(name) > maxText || strings.ContainsRune(name, 0) {
+		v.add(field, "is not an event's name")
+	}
 }
 
 func (v *validation) property(field, name string) {
@@ -303,6 +322,7 @@ func (v *validation) filter(path string, f *Filter, depth int) {
 }
 
 func (v *validation) did(path string, d *Did, depth int) {
+	v.event(path+".event", d.Event)
 	v.oneOf(path+".count.op", d.Op, "", "eq", "ne", "gt", "gte", "lt", "lte")
 	if d.N < 0 {
 		v.add(path+".count.n", "must not be negative")
