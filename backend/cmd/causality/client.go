@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -115,7 +116,11 @@ func (h headers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if h.workspace != "" {
 		r.Header.Set("Causality-Workspace", h.workspace)
 	}
-	return h.next.RoundTrip(r)
+	response, err := h.next.RoundTrip(r)
+	if err != nil && h.key != "" && r.Context().Err() == nil {
+		err = fmt.Errorf("the server at %s cannot be reached; check --server, and that it runs: %w", r.URL.Host, err)
+	}
+	return response, err
 }
 
 func (s *server) ingest() ingestv1connect.IngestServiceClient {

@@ -66,6 +66,9 @@ func newCSVReader(in io.Reader, delimiter byte) (*csvReader, error) {
 		if name == "" {
 			return nil, fmt.Errorf("column %d has no name in the header", i+1)
 		}
+		if strings.ContainsRune(name, '\r') { // else a whole file would be its own header, without a row
+			return nil, errors.New("the lines end in CR alone, as on old Macs; save the file with LF or CRLF line ends")
+		}
 		if first, twice := seen[name]; twice {
 			return nil, fmt.Errorf("columns %d and %d are both named %q in the header", first+1, i+1, name)
 		}

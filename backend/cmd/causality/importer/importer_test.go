@@ -104,6 +104,7 @@ func TestHeadersThatCannotBeMeant(t *testing.T) {
 		"a,,c\n":        "column 2 has no name",
 		"a,b,a\n":       `columns 1 and 3 are both named "a"`,
 		"\xff\xfea\x00": "UTF-16",
+		"a,b\r1,2\r":    "end in CR alone",
 	} {
 		if _, err := newCSVReader(strings.NewReader(text), 0); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
