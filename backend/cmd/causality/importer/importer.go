@@ -193,11 +193,12 @@ func (in *importing) read(use func(*eventv1.Event, int64) error) error {
 func (in *importing) settled(ctx context.Context, sent time.Time, accepted float64) (*healthv1.Counters, error) {
 	noted := time.Now()
 	for delay := 50 * time.Millisecond; ; delay = min(2*delay, time.Second) {
+		asked := time.Now()
 		report, err := in.opts.Health.Report(ctx, connect.NewRequest(&healthv1.ReportRequest{AppId: in.opts.App}))
 		if err == nil {
 			// Everything received before has landed when the oldest that still waits is
 			// younger, by the server's clock and so by its own measure.
-			landed := report.Msg.GetLagSeconds() == 0 || report.Msg.GetLagSeconds() < time.Since(sent).Seconds()-0.2
+			landed := report.Msg.GetLagSeconds() == 0 || report.Msg.GetLagSeconds() < asked.Sub(sent).Seconds()-0.2
 			if counters := report.Msg.GetCounters(); landed && counters.GetStored() >= min(accepted, counters.GetAccepted()) {
 				return counters, nil
 			}
