@@ -353,6 +353,44 @@ func TestProfilesCannotCorruptFrames(t *testing.T) {
 	}
 }
 
+func TestAMissingOrDamagedObjectIsTold(t *testing.T) {
+	t.Parallel()
+	pool := querytest.Pool(t, nil)
+	event := []querytest.Event{{Name: "a", User: "u", At: noon, Properties: `{"n":1}`}}
+	whole := querytest.Write(t, 0, event)
+	for _, test := range []struct {
+		state, says string
+		damage      func(data []byte) []byte
+	}{
+		{"missing", "missing.parquet", func([]byte) []byte { return nil }},
+		{"empty", "empty.parquet", func([]byte) []byte { return []byte{} }},
+		{"cut", "cut.parquet", func(data []byte) []byte { return data[:len(data)/2] }},
+		{"damaged", "A stored object", func(data []byte) []byte { clear(data[4 : len(data)/2]); return data }},
+	} {
+		object := querytest.Write(t, 0, event)
+		data, err := os.ReadFile(object.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		object.Path = filepath.Join(filepath.Dir(object.Path), test.state+".parquet")
+		if data = test.damage(data); data != nil {
+			if err := os.WriteFile(object.Path, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, objects := range [][]query.Object{{whole, object}, {object, whole}} {
+			_, err = ask(pool, query.Request{SQL: "SELECT * FROM events", Tables: query.TablesOf(query.Snapshot{Objects: objects})})
+			if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), "lake verify") ||
+				strings.Contains(err.Error(), filepath.Dir(object.Path)) {
+				t.Errorf("%s: %v, want Unavailable that says %q and no path", test.state, err, test.says)
+			}
+		}
+	}
+	if _, err := ask(pool, query.Request{SQL: "SELECT 'whole.parquet'::INT"}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("an ordinary mistake: %v, want Invalid", err)
+	}
+}
+
 func TestParametersWithoutValuesAreTold(t *testing.T) {
 	t.Parallel()
 	pool := querytest.Pool(t, nil)

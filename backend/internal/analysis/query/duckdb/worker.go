@@ -471,6 +471,11 @@ func describe(ctx context.Context, err error, j job) failure {
 	isSetup := errors.As(err, &setup)
 	var dbErr *duck.Error
 	errors.As(err, &dbErr)
+	if dbErr != nil && ctx.Err() == nil {
+		if object := brokenObject(dbErr.Type, message, j.Files); object != "" {
+			return failure{Kind: uint8(fault.Unavailable), Message: object + " is missing or damaged. `causality lake verify` says what is wrong, and how to mend it."}
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return failure{Kind: uint8(fault.Canceled), Message: "The query was stopped."}
@@ -486,6 +491,25 @@ func describe(ctx context.Context, err error, j job) failure {
 	default:
 		return failure{Kind: uint8(fault.Invalid), Message: message}
 	}
+}
+
+// brokenObject says which object an error of DuckDB complains of; it is empty
+// for other errors. The sentence may name the file; the excerpt of SQL below it
+// may name others. What the decoders of pages say names none.
+func brokenObject(kind duck.ErrorType, message string, files []string) string {
+	sentence, _, _ := strings.Cut(message, "\n\nLINE ")
+	switch kind {
+	case duck.ErrorTypeIO, duck.ErrorTypePermission, duck.ErrorTypeInvalidInput:
+		for _, file := range files {
+			if name := filepath.Base(file); strings.Contains(sentence, name) {
+				return "The stored object " + name
+			}
+		}
+	}
+	if strings.Contains(sentence, "TProtocolException") || strings.Contains(sentence, "ZSTD Decompression failure") {
+		return "A stored object of this app"
+	}
+	return ""
 }
 
 func first(s string, n int) string {
