@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -147,7 +148,7 @@ func measureIngest(ctx context.Context, binary string) ([]result, error) {
 		return post(fresh(pool[int(next.Add(1))%len(pool)]))
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w\n%s", err, s.log.String())
 	}
 	sent := len(latencies) * batchSize
 	// The CPU that lands what was accepted belongs to it: wait for the sink.
@@ -159,7 +160,7 @@ func measureIngest(ctx context.Context, binary string) ([]result, error) {
 	}
 	perCPU := float64(sent) / (s.cpuSeconds() - cpu)
 	rate := float64(sent) / loadSeconds
-	fmt.Printf("ingest: %d events in %.1f s until queryable\n", sent, time.Since(begun).Seconds())
+	fmt.Fprintf(os.Stderr, "%d events in %.1f s until queryable\n", sent, time.Since(begun).Seconds())
 
 	raw, err := goBench(ctx, "internal/pipeline/ingest/ingestrpc", "BenchmarkRawPublish", "events/s")
 	if err != nil {
@@ -173,6 +174,9 @@ func measureIngest(ctx context.Context, binary string) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	fmt.Fprintf(os.Stderr, "acknowledgement at half load, ms: p50 %.1f, p90 %.1f, p99 %.1f, max %.1f\n",
+		percentile(half, 0.5)*1000, percentile(half, 0.9)*1000, percentile(half, 0.99)*1000, percentile(half, 1)*1000)
 
 	var lags []float64
 	for i := range 20 {
