@@ -19,12 +19,15 @@ help: ## List the targets
 setup: ## Install what is missing, or say what to install
 	@.ci/setup
 
+# Only tests and measurements need a browser of our own.
+run build dev: export SETUP_CHROMIUM := skip
+
 .PHONY: run
-run: setup build ## Serve the sample shop and print its address (ARGS="--listen …" to pass flags)
+run: build ## Serve the sample shop and print its address (ARGS="--listen …" to pass flags)
 	@$(BINARY) demo $(ARGS)
 
 .PHONY: build
-build: $(BINARY) ## Build the web app and the one binary
+build: setup $(BINARY) ## Build the web app and the one binary
 
 $(BINARY): $(GO_SOURCES) $(ASSETS)/index.html
 	@echo "building $(BINARY)"
@@ -32,13 +35,13 @@ $(BINARY): $(GO_SOURCES) $(ASSETS)/index.html
 
 $(ASSETS)/index.html: $(WEB_SOURCES)
 	@echo "building the web app"
-	@cd webapp && npm run --silent build
+	@cd webapp && npm run --silent build -- --logLevel warn
 	@find $(ASSETS) -mindepth 1 ! -name .gitkeep -delete
 	@cp -R webapp/dist/. $(ASSETS)/
 	@find $(ASSETS)/assets -type f \( -name "*.js" -o -name "*.css" \) -exec gzip -9 -n -k {} +
 
 .PHONY: dev
-dev: setup build ## Serve the sample shop with the web app reloading on change
+dev: build ## Serve the sample shop with the web app reloading on change
 	@trap 'kill 0' EXIT; $(BINARY) demo $(ARGS) & cd webapp && npm run dev
 
 .PHONY: test
