@@ -17,7 +17,7 @@ type Props<T extends string> = {
 
 /** The look of one tab, for strips made of links (`aria-current="page"`). */
 export const tabClass =
-  "-mb-px flex h-9 items-center gap-1.5 whitespace-nowrap border-transparent border-b-2 px-0.5 font-medium text-13 text-muted hover:text-text data-[state=active]:border-accent data-[state=active]:text-text aria-[current=page]:border-accent aria-[current=page]:text-text";
+  "-mb-px flex h-9 items-center gap-1.5 whitespace-nowrap border-transparent border-b-2 px-0.5 -outline-offset-2 font-medium text-13 text-muted hover:text-text data-[state=active]:border-accent data-[state=active]:text-text aria-[current=page]:border-accent aria-[current=page]:text-text";
 export const tabStripClass = "flex gap-4 overflow-x-auto border-line border-b";
 
 export function Tabs<T extends string>({ label, value, tabs, onChange, children, className }: Props<T>) {

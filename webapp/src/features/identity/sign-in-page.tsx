@@ -113,7 +113,7 @@ function NewLink({ onToken }: { onToken: (token: string) => void }) {
       <p className="mb-2 text-muted">On the machine that runs the server:</p>
       <CodeBlock label="command" code="causality users link" />
       <p className="mt-2 text-12 text-faint">
-        Restarting the server prints one too. No access to it? Ask an admin to send you a link.
+        With --data, if the server was started with it. No access to it? Ask an admin to send you a link.
       </p>
       <form onSubmit={submit} className="mt-6 flex items-end gap-2">
         <Field label="Have one? Paste it" error={error} className="flex-1">

@@ -6,7 +6,7 @@ import { eventsQuery } from "../../api/queries";
 import { useApp } from "../../app/current";
 import { Button, buttonClass } from "../../components/button";
 import { compact, exact } from "../../components/format";
-import { daysLabel, localDay, resolveRange } from "../../components/range";
+import { addDays, daysLabel, localDay, type Range, resolveRange } from "../../components/range";
 import { EmptyState } from "../../components/states";
 import { conditions, fromFilter, shortText, toFilter, without } from "./filter-model";
 import { trendQuery } from "./queries";
@@ -102,6 +102,11 @@ export function NothingMatched({
   const silent = names.length === 1 ? events.data?.find((e) => e.name === names[0]) : undefined;
   const today = localDay(zone);
   const lastDay = silent?.lastSeen ? localDay(zone, silent.lastSeen) : undefined;
+  // An event of long ago, as after an import: 90 days would be as empty, its own last days are not.
+  const wider: Range =
+    lastDay && lastDay < addDays(today, -89)
+      ? { kind: "between", from: addDays(lastDay, -29), to: lastDay }
+      : { kind: "last", n: 90, unit: "d", complete: false };
   return (
     <EmptyState
       title={
@@ -122,12 +127,8 @@ export function NothingMatched({
               Remove filter
             </Button>
           ) : null}
-          <Button
-            onClick={() =>
-              onChange({ ...question, range: { kind: "last", n: 90, unit: "d", complete: false } })
-            }
-          >
-            Last 90 days
+          <Button onClick={() => onChange({ ...question, range: wider })}>
+            {wider.kind === "between" ? daysLabel(wider.from, wider.to) : "Last 90 days"}
           </Button>
         </>
       }

@@ -273,7 +273,13 @@ function CreateApp({ open, onOpenChange }: { open: boolean; onOpenChange: (open:
         }}
       >
         <Field label="Name" error={problem}>
-          <Input value={name} maxLength={100} placeholder="shop" onChange={(e) => setName(e.target.value)} />
+          <Input
+            autoFocus
+            value={name}
+            maxLength={100}
+            placeholder="shop"
+            onChange={(e) => setName(e.target.value)}
+          />
         </Field>
         <div className="flex flex-col gap-1">
           <span className="font-medium text-12 text-muted">Time zone</span>

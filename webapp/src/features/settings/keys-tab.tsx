@@ -329,6 +329,7 @@ function CreateKey({
           error={create.isError ? describeError(create.error).sentence : undefined}
         >
           <Input
+            autoFocus
             value={name}
             maxLength={100}
             placeholder={kind === "write" ? "web" : "warehouse export"}
