@@ -149,15 +149,27 @@ func (s *Service) plan(ctx context.Context, app query.App, spec *Trend, now time
 	if err != nil {
 		return nil, err
 	}
-	shadowed := func(property string) bool {
-		if s.cfg.HasProperty == nil {
-			return true
-		}
-		has, err := s.cfg.HasProperty(ctx, app.ID, property)
-		return has || err != nil
-	}
-	plan := &trendPlan{spec: spec, compiler: &compiler{calendar: cal, now: now, shadowed: shadowed}}
+	plan := &trendPlan{spec: spec, compiler: &compiler{calendar: cal, now: now, shadowed: s.shadowed(ctx, app)}}
 	return s.over(plan, span, nil)
+}
+
+// shadowed tells which columns have a JSON property of the same name, asking once
+// a name. It is called while SQL is written, after the snapshot is taken: what the
+// snapshot holds is then known.
+func (s *Service) shadowed(ctx context.Context, app query.App) func(property string) bool {
+	if s.cfg.HasProperty == nil {
+		return func(string) bool { return true }
+	}
+	known := map[string]bool{}
+	return func(property string) bool {
+		answer, ok := known[property]
+		if !ok {
+			has, err := s.cfg.HasProperty(ctx, app.ID, property)
+			answer = has || err != nil
+			known[property] = answer
+		}
+		return answer
+	}
 }
 
 // over is the plan over another span, with fixed groups.
@@ -264,13 +276,7 @@ func (s *Service) Values(ctx context.Context, app query.App, property string, ev
 }
 
 func (s *Service) valuesSince(ctx context.Context, app query.App, property string, events []string, contains string, limit int, from time.Time) ([]PropertyValue, error) {
-	c := &compiler{calendar: utcCalendar, shadowed: func(name string) bool {
-		if s.cfg.HasProperty == nil {
-			return true
-		}
-		has, err := s.cfg.HasProperty(ctx, app.ID, name)
-		return has || err != nil
-	}}
+	c := &compiler{calendar: utcCalendar, shadowed: s.shadowed(ctx, app)}
 	snapshot, err := s.cfg.Source.Snapshot(ctx, app.ID, from, time.Time{})
 	if err != nil {
 		return nil, err

@@ -119,6 +119,11 @@ func TestEventsAndPropertiesAreListedAsSeen(t *testing.T) {
 		if some[0].Coverage != 1 || len(some) != 4+len(Builtin) {
 			t.Errorf("properties of one event: %+v", some[:4])
 		}
+		for name, want := range map[string]bool{"page": true, "who": true, "country": false, "": false} {
+			if has, err := c.HasProperty(h.ctx, h.app, name); err != nil || has != want {
+				t.Errorf("HasProperty(%q) = %v, %v; want %v", name, has, err, want)
+			}
+		}
 	}
 }
 
@@ -148,6 +153,9 @@ func TestPropertyNamesAreBounded(t *testing.T) {
 	_, truncated, err := New(h.db).Properties(h.ctx, h.app, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if has, err := New(h.db).HasProperty(h.ctx, h.app, "not among the kept"); err != nil || !has {
+		t.Errorf("where names were cut, HasProperty = %v, %v; any name may be there", has, err)
 	}
 	if kept != MaxNames || !truncated {
 		t.Errorf("%d names kept, truncated %v; want %d and true", kept, truncated, MaxNames)

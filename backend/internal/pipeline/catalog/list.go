@@ -70,6 +70,26 @@ type SeenProperty struct {
 	Builtin  bool // a column of every event, such as os
 }
 
+// HasProperty reports whether any event of the app may carry a JSON property of
+// this name: seen, or beyond the names that are kept.
+func (c *Catalog) HasProperty(ctx context.Context, appID, name string) (bool, error) {
+	workspaceID, err := tenancy.Workspace(ctx)
+	if err != nil {
+		return false, err
+	}
+	var has bool
+	err = c.db.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `
+			SELECT EXISTS (SELECT FROM catalog_properties WHERE workspace_id = $1 AND app_id = $2 AND name = $3)
+			  OR EXISTS (SELECT FROM catalog_events WHERE workspace_id = $1 AND app_id = $2 AND names_cut > 0)`,
+			workspaceID, appID, name).Scan(&has)
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for property: %w", err)
+	}
+	return has, nil
+}
+
 // Properties lists what the chosen events carry, or all events for none chosen:
 // the properties by coverage, then the built-in columns. truncated says that an
 // event has carried more names than are kept or listed.

@@ -19,7 +19,7 @@ import (
 // answers puts what answers questions on the store.
 func (a *App) answers(h *web.Handlers, p parts, seen *catalog.Catalog, store *lake.Lake, engine query.Engine) error {
 	source := lakesource.New(store)
-	questions, err := insights.New(insights.Config{Engine: engine, Source: source})
+	questions, err := insights.New(insights.Config{Engine: engine, Source: source, HasProperty: seen.HasProperty})
 	if err != nil {
 		return err
 	}
