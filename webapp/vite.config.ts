@@ -90,9 +90,11 @@ export default defineConfig({
               name: "codemirror",
               test: /node_modules\/(@codemirror|@lezer|style-mod|w3c-keyname|crelt|@marijn)\//,
             },
+            // What the frame around every page needs. Libraries of some pages only
+            // (selects, tabs, comboboxes, most icons) go where they are used.
             {
               name: "vendor",
-              test: /node_modules\/(react|react-dom|scheduler|@tanstack\/(react-router|router-core|history|react-store|store|react-query|query-core)|@connectrpc|@bufbuild|radix-ui|@radix-ui|@floating-ui|react-remove-scroll|react-remove-scroll-bar|react-style-singleton|use-callback-ref|use-sidecar|aria-hidden|get-nonce|cmdk|sonner|lucide-react|react-hotkeys-hook)\//,
+              test: /node_modules\/(react|react-dom|scheduler|@tanstack\/(react-router|router-core|history|react-store|store|react-query|query-core)|@connectrpc|@bufbuild|@radix-ui\/react-(dialog|dropdown-menu|menu|tooltip)|react-remove-scroll|react-remove-scroll-bar|react-style-singleton|use-callback-ref|use-sidecar|aria-hidden|get-nonce|sonner|react-hotkeys-hook)\//,
             },
           ],
         },

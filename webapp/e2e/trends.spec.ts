@@ -77,9 +77,9 @@ test("comparison, series, formula and chart types", async ({ page }) => {
   await page.getByRole("button", { name: "Add series" }).click();
   await page.getByRole("dialog", { name: "Add series" }).getByRole("option").nth(1).click();
   await page.getByRole("button", { name: "Add formula" }).click();
-  await page.getByLabel("Formula", { exact: true }).fill("B/Q");
-  await expect(page.getByText("There is no series Q; use A, B.")).toBeVisible();
-  await page.getByLabel("Formula", { exact: true }).fill("B/A*100");
+  await page.getByLabel("Formula F1", { exact: true }).fill("B/Q");
+  await expect(page.getByText("There is no Q to use here; use A, B.")).toBeVisible();
+  await page.getByLabel("Formula F1", { exact: true }).fill("B/A*100");
   await expect(table(page).getByText("B/A*100").first()).toBeVisible();
   for (const type of ["Bars", "Area", "Numbers", "Line"]) {
     await page.getByRole("radio", { name: type }).click();
@@ -90,7 +90,9 @@ test("comparison, series, formula and chart types", async ({ page }) => {
 
 test("the table and the file hold the same numbers", async ({ page }) => {
   await open(page);
-  const total = await table(page).getByRole("row").nth(1).getByRole("cell").nth(1).innerText();
+  const cell = table(page).getByRole("row").nth(1).getByRole("cell").nth(1);
+  await expect(cell).toHaveText(/^[\d,]+$/);
+  const total = (await cell.textContent()) ?? "";
   const download = page.waitForEvent("download");
   await page.getByRole("button", { name: "CSV" }).click();
   const stream = await (await download).createReadStream();

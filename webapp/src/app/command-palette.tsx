@@ -6,6 +6,7 @@ import { Command } from "cmdk";
 import { Activity, Boxes, ChartLine, Keyboard, Link2, Moon, Plus, Sun, Zap } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { eventsQuery } from "../api/queries";
+import { copyToClipboard } from "../components/clipboard";
 import { compact } from "../components/format";
 import { Kbd } from "../components/kbd";
 import { toast } from "../components/toast";
@@ -105,7 +106,7 @@ export default function CommandPalette({ open, onOpenChange, place, onKeys }: Pr
             navigate({ to: "/$workspace/settings/$tab", params: { workspace, tab: "apps" } }),
           )}
           {row("action Copy link to this page", <Link2 {...icon} />, "Copy link to this page", async () => {
-            await navigator.clipboard.writeText(location.href);
+            await copyToClipboard(location.href);
             toast.success("Link copied");
           })}
           {row(

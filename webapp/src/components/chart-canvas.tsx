@@ -7,6 +7,7 @@ import { CanvasRenderer } from "echarts/renderers";
 import { useEffect, useRef } from "react";
 import { useTheme } from "../app/theme";
 import type { ChartHandle, ChartKind, ChartSeries } from "./chart";
+import { marks } from "./marks";
 import { tokenHex } from "./palette";
 
 use([
@@ -24,6 +25,10 @@ type Hover = { index: number; x: number; y: number; value: number | undefined };
 export type Drawn = {
   /** Where a category stands, in pixels. */
   at: (index: number) => { x: number } | undefined;
+  /** The category under a point of the plot. */
+  index: (x: number, y: number) => number | undefined;
+  /** From where to where some categories reach. */
+  stretch: (from: number, to: number) => { left: number; right: number };
   mark: (index: number | undefined) => void;
 };
 
@@ -33,6 +38,8 @@ type Props = {
   categories: readonly string[];
   complete?: readonly boolean[];
   visible: readonly ChartSeries[];
+  /** Shapes of marks.ts, by series. */
+  marked: ReadonlyMap<string, number>;
   stacked?: boolean;
   axisFormat: (value: number) => string;
   drawn: { current: Drawn | null };
@@ -40,8 +47,6 @@ type Props = {
   onHover: (hover: Hover | undefined) => void;
   onClick: (hover: Hover) => void;
 };
-
-const symbols = ["circle", "rect", "triangle", "diamond", "roundRect", "pin", "arrow"];
 
 function hatching(color: string): HTMLCanvasElement {
   const tile = document.createElement("canvas");
@@ -69,7 +74,6 @@ function option(p: Props, theme: string): EChartsCoreOption {
   // The unfinished stretch at the end (a cut first period is told by its hollow point).
   let open = n;
   while (open > 0 && p.complete?.[open - 1] === false) open--;
-  const many = p.visible.filter((s) => !s.compares).length > 6;
   const band =
     open < n && !bars
       ? {
@@ -88,7 +92,16 @@ function option(p: Props, theme: string): EChartsCoreOption {
       boundaryGap: bars,
       axisLine: { lineStyle: { color: line } },
       axisTick: { show: false },
-      axisLabel: { color: text, fontFamily: "Inter Variable", fontSize: 11, hideOverlap: true, margin: 10 },
+      axisLabel: {
+        color: text,
+        fontFamily: "Inter Variable",
+        fontSize: 11,
+        hideOverlap: true,
+        margin: 10,
+        // The latest period is what people look for first: the one before it makes room.
+        showMaxLabel: true,
+        ...(bars ? {} : { alignMaxLabel: "right" }),
+      },
       axisPointer: {
         show: true,
         type: bars ? "shadow" : "line",
@@ -107,6 +120,7 @@ function option(p: Props, theme: string): EChartsCoreOption {
     series: p.visible.map((s, i) => {
       const color = hex(s.color);
       const stack = p.stacked && !s.compares ? "all" : undefined;
+      const mark = marks[p.marked.get(s.key) ?? -1];
       if (bars && !s.compares) {
         return {
           type: "bar",
@@ -137,7 +151,8 @@ function option(p: Props, theme: string): EChartsCoreOption {
         stack,
         z: s.compares ? 1 : 3,
         showSymbol: true,
-        symbol: many ? symbols[i % symbols.length] : "circle",
+        showAllSymbol: true,
+        symbol: mark ? `path://${mark.path}` : "circle",
         lineStyle: {
           color,
           width: s.compares ? 1.5 : 2,
@@ -152,11 +167,14 @@ function option(p: Props, theme: string): EChartsCoreOption {
           const hollow = p.complete?.[at] === false && !s.compares;
           // A value between two gaps has no line to be seen by; series past six need their shapes.
           const lonely = value !== null && s.values[at - 1] == null && s.values[at + 1] == null;
-          const marker = many && !s.compares && at % Math.max(1, Math.round(n / 8)) === 0;
+          const marker = mark && at % Math.max(1, Math.round(n / 8)) === 0;
           return {
             value,
-            symbolSize: hollow ? 8 : lonely ? 6 : marker ? 7 : 0,
-            itemStyle: hollow ? { color: surface, borderColor: color, borderWidth: 2 } : { color },
+            symbolSize: hollow || marker ? 8 : lonely ? 6 : 0,
+            itemStyle:
+              hollow || (marker && mark.hollow)
+                ? { color: surface, borderColor: color, borderWidth: 1.75 }
+                : { color },
           };
         }),
         ...(band && i === 0 ? { markArea: band } : {}),
@@ -179,11 +197,12 @@ export default function ChartCanvas(props: Props) {
     if (!box.current) return;
     const c = init(box.current, null, { renderer: "canvas" });
     chart.current = c;
+    const pixel = (index: number) => c.convertToPixel({ xAxisIndex: 0 }, index) as unknown as number;
     const hover = (x: number, y: number): Hover | undefined => {
       if (!c.containPixel({ gridIndex: 0 }, [x, y])) return undefined;
       const [at, value] = c.convertFromPixel({ xAxisIndex: 0, yAxisIndex: 0 }, [x, y]) as [number, number];
       const index = Math.max(0, Math.min(latest.current.categories.length - 1, Math.round(at)));
-      return { index, x: c.convertToPixel({ xAxisIndex: 0 }, index) as unknown as number, y, value };
+      return { index, x: pixel(index), y, value };
     };
     const zr = c.getZr();
     zr.on("mousemove", (e) => latest.current.onHover(hover(e.offsetX, e.offsetY)));
@@ -192,12 +211,25 @@ export default function ChartCanvas(props: Props) {
       if (h) latest.current.onClick(h);
     });
     drawn.current = {
-      at: (index) => ({ x: c.convertToPixel({ xAxisIndex: 0 }, index) as unknown as number }),
+      at: (index) => ({ x: pixel(index) }),
+      index: (x, y) => hover(x, y)?.index,
+      stretch: (from, to) => {
+        // Bars stand in the middle of their category, lines have no width.
+        const half =
+          latest.current.kind === "bar" && latest.current.categories.length > 1
+            ? Math.abs(pixel(1) - pixel(0)) / 2
+            : 0;
+        return { left: pixel(from) - half, right: pixel(to) + half };
+      },
       mark: (index) => {
         if (index === undefined) c.dispatchAction({ type: "updateAxisPointer", currTrigger: "leave" });
         else {
-          const x = c.convertToPixel({ xAxisIndex: 0 }, index) as unknown as number;
-          c.dispatchAction({ type: "updateAxisPointer", x, y: c.getHeight() / 2, currTrigger: "mousemove" });
+          c.dispatchAction({
+            type: "updateAxisPointer",
+            x: pixel(index),
+            y: c.getHeight() / 2,
+            currTrigger: "mousemove",
+          });
         }
       },
     };
@@ -218,11 +250,11 @@ export default function ChartCanvas(props: Props) {
     };
   }, [drawn, handle]);
 
-  const { kind, label, categories, complete, visible, stacked, axisFormat } = props;
+  const { kind, label, categories, complete, visible, marked, stacked, axisFormat } = props;
   // biome-ignore lint/correctness/useExhaustiveDependencies: callbacks are read when they are called
   useEffect(() => {
     chart.current?.setOption(option(props, resolved), { notMerge: true });
-  }, [kind, label, categories, complete, visible, stacked, axisFormat, resolved]);
+  }, [kind, label, categories, complete, visible, marked, stacked, axisFormat, resolved]);
 
-  return <div ref={box} className="size-full" />;
+  return <div ref={box} className="absolute inset-0" />;
 }

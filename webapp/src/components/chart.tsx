@@ -1,12 +1,24 @@
 // Chart: lines, areas or bars over periods or categories, drawn by ECharts in
 // its own chunk; legend and tooltip are HTML. Comparison series are dashed;
 // points that are not complete are hollow over a hatched band. The chart takes
-// the focus: arrows walk the points and announce them, Enter picks, Escape
-// unpins. Colours are tokens ("var(--color-chart-1)"), see palette.ts.
-import { lazy, type ReactNode, Suspense, useEffect, useId, useMemo, useRef, useState } from "react";
+// the focus: arrows walk the points and announce them, Enter or a click pins
+// the tooltip with what can be done with its point, Escape unpins. Dragging
+// across the plot picks a stretch. Colours are tokens ("var(--color-chart-1)"), see palette.ts.
+import {
+  lazy,
+  type PointerEvent,
+  type ReactNode,
+  Suspense,
+  useEffect,
+  useId,
+  useMemo,
+  useRef,
+  useState,
+} from "react";
 import type { Drawn } from "./chart-canvas";
 import { cx } from "./class-names";
 import { changeText, compact, exact, middle } from "./format";
+import { marks, marksOf } from "./marks";
 import { Skeleton } from "./skeleton";
 
 const Canvas = lazy(() => import("./chart-canvas"));
@@ -45,7 +57,10 @@ type Props = {
   axisFormat?: (value: number) => string;
   /** Default 320; with a className the class decides. */
   height?: number | string;
-  onPick?: (index: number, key: string | undefined) => void;
+  /** What can be done with a point and its nearest series: the foot of a pinned tooltip. */
+  actions?: (index: number, key: string | undefined, close: () => void) => ReactNode;
+  /** A stretch was dragged across, both ends in. */
+  onZoom?: (from: number, to: number) => void;
   handle?: { current: ChartHandle | null };
   className?: string;
 };
@@ -55,18 +70,39 @@ export function Chart(props: Props) {
   const [hover, setHover] = useState<{ index: number; x: number; y: number; value: number | undefined }>();
   const [pinned, setPinned] = useState(false);
   const [all, setAll] = useState(false);
+  const [drag, setDrag] = useState<{ from: number; to: number; x: number; far: boolean }>();
   const drawn = useRef<Drawn | null>(null);
   const box = useRef<HTMLDivElement>(null);
   const tip = useRef<HTMLDivElement>(null);
+  const focusTip = useRef(false);
   const hint = useId();
   const visible = useMemo(() => series.filter((s) => !hidden?.has(s.compares ?? s.key)), [series, hidden]);
+  const marked = useMemo(
+    () => (props.kind === "bar" ? new Map<string, number>() : marksOf(series)),
+    [series, props.kind],
+  );
 
   // A new picture has other points.
   // biome-ignore lint/correctness/useExhaustiveDependencies: what changed is what resets it
   useEffect(() => {
     setPinned(false);
     setHover(undefined);
+    setDrag(undefined);
   }, [categories]);
+
+  // A click elsewhere lets the point go; Enter moved the focus into its tooltip.
+  useEffect(() => {
+    if (!pinned) return;
+    if (focusTip.current) tip.current?.querySelector("button")?.focus();
+    focusTip.current = false;
+    const away = (e: globalThis.PointerEvent) => {
+      if (box.current?.contains(e.target as Node)) return;
+      setPinned(false);
+      setHover(undefined);
+    };
+    document.addEventListener("pointerdown", away);
+    return () => document.removeEventListener("pointerdown", away);
+  }, [pinned]);
 
   const rows = useMemo(() => {
     if (!hover) return [];
@@ -94,14 +130,33 @@ export function Chart(props: Props) {
     const from = hover?.index ?? (step > 0 ? -1 : categories.length);
     const index = Math.max(0, Math.min(categories.length - 1, from + step));
     const point = drawn.current?.at(index);
+    setPinned(false);
     setHover({ index, x: point?.x ?? 0, y: 24, value: undefined });
     drawn.current?.mark(index);
   }
 
+  function close() {
+    setHover(undefined);
+    setPinned(false);
+    drawn.current?.mark(undefined);
+    box.current?.focus({ preventScroll: true });
+  }
+
+  const indexUnder = (e: PointerEvent) => {
+    const frame = box.current?.getBoundingClientRect();
+    return frame ? drawn.current?.index(e.clientX - frame.left, e.clientY - frame.top) : undefined;
+  };
+  const dragged = drag?.far
+    ? drawn.current?.stretch(Math.min(drag.from, drag.to), Math.max(drag.from, drag.to))
+    : undefined;
+
   const titleAt = (i: number) => titles?.[i] ?? categories[i] ?? "";
   const progressAt = (i: number) =>
     complete?.[i] === false ? (props.progress?.(i) ?? "in progress") : undefined;
-  const shown = all ? rows : rows.slice(0, 8);
+  // Eight rows, and the nearest though it may stand further down.
+  const shown = all ? rows : rows.filter((r, i) => i < 8 || r.series.key === nearest);
+  const actions =
+    hover && pinned ? props.actions?.(hover.index, nearest ?? rows[0]?.series.key, close) : null;
   const width = box.current?.clientWidth ?? 0;
   const right = hover ? hover.x > width / 2 : false;
 
@@ -116,19 +171,43 @@ export function Chart(props: Props) {
       className={cx("relative rounded-md", props.className)}
       style={props.className ? undefined : { height: props.height ?? 320 }}
       onKeyDown={(e) => {
-        if (e.key === "ArrowRight") walk(1);
+        if (e.key === "Escape" && (hover || drag)) {
+          setDrag(undefined);
+          close();
+          e.stopPropagation();
+        } else if (e.target !== e.currentTarget) return;
+        else if (e.key === "ArrowRight") walk(1);
         else if (e.key === "ArrowLeft") walk(-1);
         else if (e.key === "Home") walk(-categories.length);
         else if (e.key === "End") walk(categories.length);
-        else if (e.key === "Enter" && hover) props.onPick?.(hover.index, nearest ?? rows[0]?.series.key);
-        else if (e.key === "Escape" && hover) {
-          setHover(undefined);
-          setPinned(false);
-          drawn.current?.mark(undefined);
-          e.stopPropagation();
+        else if (e.key === "Enter" && hover && props.actions) {
+          focusTip.current = true;
+          setPinned(true);
         } else return;
         e.preventDefault();
       }}
+      onPointerDown={(e) => {
+        // A finger scrolls the page; only a mouse drags out a stretch.
+        if (!props.onZoom || e.pointerType !== "mouse" || e.button !== 0) return;
+        if (tip.current?.contains(e.target as Node)) return;
+        const at = indexUnder(e);
+        if (at !== undefined) setDrag({ from: at, to: at, x: e.clientX, far: false });
+      }}
+      onPointerMove={(e) => {
+        if (!drag) return;
+        const far = drag.far || Math.abs(e.clientX - drag.x) > 8;
+        if (far && !drag.far) {
+          e.currentTarget.setPointerCapture(e.pointerId);
+          setPinned(false);
+          setHover(undefined);
+        }
+        setDrag({ ...drag, far, to: indexUnder(e) ?? drag.to });
+      }}
+      onPointerUp={() => {
+        setDrag(undefined);
+        if (drag?.far) props.onZoom?.(Math.min(drag.from, drag.to), Math.max(drag.from, drag.to));
+      }}
+      onPointerCancel={() => setDrag(undefined)}
       onMouseLeave={() => {
         if (!pinned) setHover(undefined);
       }}
@@ -137,16 +216,23 @@ export function Chart(props: Props) {
       }}
     >
       <span id={hint} className="sr-only">
-        Arrow keys walk the points.
+        Arrow keys walk the points{props.actions ? "; Enter shows what can be done with one" : ""}.
       </span>
-      <Suspense fallback={<ChartSkeleton />}>
+      <Suspense
+        fallback={
+          <div className="absolute inset-0">
+            <ChartSkeleton />
+          </div>
+        }
+      >
         <Canvas
           {...props}
           visible={visible}
+          marked={marked}
           axisFormat={props.axisFormat ?? compact}
           drawn={drawn}
           onHover={(h) => {
-            if (!pinned) setHover(h);
+            if (!pinned && !drag?.far) setHover(h);
           }}
           onClick={(h) => {
             setAll(false);
@@ -155,7 +241,23 @@ export function Chart(props: Props) {
           }}
         />
       </Suspense>
-      {hover && rows.length > 0 ? (
+      {drag?.far && dragged ? (
+        <>
+          <div
+            aria-hidden
+            className="pointer-events-none absolute top-3 bottom-7 border-accent border-x bg-accent/12"
+            style={{ left: dragged.left, width: Math.max(1, dragged.right - dragged.left) }}
+          />
+          <p
+            className="pointer-events-none absolute top-4 -translate-x-1/2 whitespace-nowrap rounded-md bg-raised px-2 py-1 text-12 shadow-menu"
+            style={{ left: Math.max(90, Math.min(width - 90, (dragged.left + dragged.right) / 2)) }}
+          >
+            {categories[Math.min(drag.from, drag.to)]}
+            {drag.from === drag.to ? "" : ` – ${categories[Math.max(drag.from, drag.to)]}`}
+          </p>
+        </>
+      ) : null}
+      {hover && rows.length > 0 && !drag?.far ? (
         <div
           ref={tip}
           className={cx(
@@ -165,7 +267,10 @@ export function Chart(props: Props) {
           style={{
             top: Math.max(
               0,
-              Math.min(hover.y - 12, (box.current?.clientHeight ?? 0) - 40 - shown.length * 20),
+              Math.min(
+                hover.y - 12,
+                (box.current?.clientHeight ?? 0) - 60 - shown.length * 20 - (actions ? 100 : 0),
+              ),
             ),
             ...(right ? { right: width - hover.x + 14 } : { left: hover.x + 14 }),
           }}
@@ -182,7 +287,11 @@ export function Chart(props: Props) {
                 <tr key={r.series.key} className={r.series.key === nearest ? "font-semibold" : undefined}>
                   <td className="pr-4">
                     <span className="flex items-center gap-1.5">
-                      <Swatch color={r.series.color} hatched={r.series.other} />
+                      <Swatch
+                        color={r.series.color}
+                        hatched={r.series.other}
+                        mark={marked.get(r.series.key)}
+                      />
                       {middle(r.series.name, 44)}
                     </span>
                   </td>
@@ -207,6 +316,9 @@ export function Chart(props: Props) {
             ) : (
               <p className="mt-1 text-faint">{rows.length - shown.length} more</p>
             )
+          ) : null}
+          {actions ? (
+            <div className="-mx-1.5 mt-2 -mb-1 flex flex-col border-line border-t pt-1">{actions}</div>
           ) : null}
         </div>
       ) : null}
@@ -238,14 +350,34 @@ export function Swatch({
   color,
   dashed,
   hatched,
+  mark,
 }: {
   color: string;
   dashed?: boolean;
   hatched?: boolean | undefined;
+  /** A shape of marks.ts; default: a plain square. */
+  mark?: number | undefined;
 }) {
-  return dashed ? (
-    <span aria-hidden className="w-3 shrink-0 border-t-2 border-dashed" style={{ borderColor: color }} />
-  ) : (
+  const shape = mark === undefined ? undefined : marks[mark];
+  if (dashed) {
+    return (
+      <span aria-hidden className="w-3 shrink-0 border-t-2 border-dashed" style={{ borderColor: color }} />
+    );
+  }
+  if (shape) {
+    return (
+      <svg aria-hidden width={10} height={10} viewBox="0 0 10 10" className="shrink-0 overflow-visible">
+        <path
+          d={shape.path}
+          fill={shape.hollow ? "none" : color}
+          stroke={color}
+          strokeWidth={shape.hollow ? 1.75 : 0.5}
+          strokeLinejoin="round"
+        />
+      </svg>
+    );
+  }
+  return (
     <span
       aria-hidden
       className="size-2.5 shrink-0 overflow-hidden rounded-[3px]"
@@ -269,11 +401,22 @@ type LegendProps = {
   format?: (value: number | null) => string;
   /** Beside the plot, one a line; default: above it, in a row. */
   side?: boolean;
+  /** Shapes past six series, as lines have them; bars have none. */
+  shapes?: boolean;
   note?: ReactNode;
 };
 
 /** Legend: a click hides a series, Alt+click shows it alone. Sorted by value. */
-export function Legend({ series, hidden, onChange, format = compact, side, note }: LegendProps) {
+export function Legend({
+  series,
+  hidden,
+  onChange,
+  format = compact,
+  side,
+  shapes = true,
+  note,
+}: LegendProps) {
+  const marked = useMemo(() => (shapes ? marksOf(series) : new Map<string, number>()), [series, shapes]);
   const sorted = [...series].sort(
     (a, b) =>
       Number(a.other ?? false) - Number(b.other ?? false) || (b.value ?? -Infinity) - (a.value ?? -Infinity),
@@ -306,7 +449,7 @@ export function Legend({ series, hidden, onChange, format = compact, side, note 
             )}
           >
             <span className={on ? "contents" : "contents opacity-40"}>
-              <Swatch color={on ? s.color : "var(--color-edge)"} hatched={s.other} />
+              <Swatch color={on ? s.color : "var(--color-edge)"} hatched={s.other} mark={marked.get(s.key)} />
             </span>
             <span className="min-w-0 truncate">{middle(s.name, side ? 28 : 44)}</span>
             <span className={cx("tabular text-muted", side && "ml-auto pl-2")}>{format(s.value)}</span>

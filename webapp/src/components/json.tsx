@@ -98,7 +98,6 @@ export function Json({
   const found = lines.some((l) => l.marked);
   return (
     <div className={cx("relative rounded-lg bg-surface ring-1 ring-line ring-inset", className)}>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must take the focus to be scrolled by keys */}
       <pre tabIndex={0} className="max-h-96 overflow-auto rounded-lg py-2 pr-10 font-mono text-12 leading-5">
         {lines.map((l, i) => (
           <div

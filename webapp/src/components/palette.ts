@@ -39,6 +39,20 @@ export function assignPlaces(
   return places;
 }
 
+/** Steps of the shading of tables. */
+export const heatSteps = 7;
+
+/** The shade of a step, 1 to 7, with the text that reads on it in both themes. */
+export function heat(step: number): { background: string; color: string } {
+  const ink = "var(--color-text)";
+  const turned = "var(--color-on-accent)";
+  return {
+    background: `var(--color-heat-${step})`,
+    color:
+      step >= 6 ? turned : step === 5 ? "light-dark(oklch(0.235 0.018 262), oklch(0.175 0.01 262))" : ink,
+  };
+}
+
 const mostRemembered = 200;
 
 /**

@@ -16,7 +16,7 @@ import {
 } from "@tanstack/react-table";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { type ReactNode, useMemo, useRef, useState } from "react";
+import { type CSSProperties, type ReactNode, useMemo, useRef, useState } from "react";
 import { cx } from "./class-names";
 
 export type Column<T> = {
@@ -30,6 +30,8 @@ export type Column<T> = {
   /** Pixels; columns without one share the rest. */
   width?: number;
   sortable?: boolean;
+  /** Colours of a cell, for shading by value. */
+  shade?: (row: T) => CSSProperties | undefined;
 };
 
 type Props<T> = {
@@ -189,6 +191,7 @@ export function Table<T>({
                 {columns.map((c, i) => (
                   <td
                     key={c.id}
+                    style={c.shade?.(value)}
                     className={cx(
                       "max-w-100 truncate whitespace-nowrap border-line/70 border-b px-3 group-last:border-b-0",
                       i === 0 && "sticky left-0 z-1 bg-surface",

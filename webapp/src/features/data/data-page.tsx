@@ -16,7 +16,7 @@ import { RejectedTab, useRejectedCount } from "./rejected-tab";
 type Tab = "events" | "properties" | "rejected";
 
 export function DataPage() {
-  const { scope, zone, params } = useApp();
+  const { app, scope, zone, params } = useApp();
   const search = useSearch({ from: "/signed-in/$workspace/$app/data" });
   const navigate = useNavigate();
   const tab: Tab = search.tab === "properties" || search.tab === "rejected" ? search.tab : "events";
@@ -32,7 +32,11 @@ export function DataPage() {
   );
   const here = tab === "events" ? {} : { tab };
   return (
-    <Page title="Data" aside={<span className="text-12 text-faint max-sm:hidden">Times in {zone}</span>}>
+    <Page
+      title="Data"
+      crumbs={[{ label: app.name }]}
+      aside={<span className="text-12 text-faint">Times in {zone}</span>}
+    >
       <Tabs<Tab>
         label="What was sent"
         value={tab}

@@ -42,6 +42,7 @@ export function HealthPage() {
   return (
     <Page
       title="Health"
+      crumbs={[{ label: workspace.name }]}
       aside={<span className="text-12 text-faint max-sm:hidden">Times in {zoneName(zone)}</span>}
       actions={
         report.isError && report.data ? (

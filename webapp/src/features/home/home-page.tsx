@@ -1,10 +1,10 @@
 // Home: what changed, with its evidence; key figures; the events; and for an app
 // without events how to send the first.
-import { type UseQueryResult, useQuery } from "@tanstack/react-query";
+import { type UseQueryResult, useQueries, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { ArrowDown, ArrowUp, ChartLine, Minus, Plus } from "lucide-react";
 import { type ReactNode, useMemo, useState } from "react";
-import { eventsQuery } from "../../api/queries";
+import { eventsQuery, propertiesQuery } from "../../api/queries";
 import { useApp } from "../../app/current";
 import { buttonClass } from "../../components/button";
 import { cx } from "../../components/class-names";
@@ -16,6 +16,7 @@ import { QueryBoundary } from "../../components/query-boundary";
 import type { Range } from "../../components/range";
 import { Skeleton, SkeletonRows } from "../../components/skeleton";
 import { Sparkline } from "../../components/sparkline";
+import { ErrorState } from "../../components/states";
 import { type Column, Table } from "../../components/table";
 import type { SeenEvent } from "../../gen/causality/catalog/v1/catalog_pb";
 import type { QueryTrendRequestJson, QueryTrendResponse } from "../../gen/causality/insights/v1/insights_pb";
@@ -23,38 +24,47 @@ import { trendQuery } from "../insights/queries";
 import { recentQuestions } from "../insights/recents";
 import { encodeTrendSearch, type Question, seriesOf } from "../insights/trend-link";
 import type { Measure } from "../insights/trend-spec";
-import { type Change, isSteady, readChanges, sayChange, whatChanged } from "./changes";
+import { type Change, isSteady, newValues, sayChange, shareChanges, stories, usersChange } from "./changes";
 import { StartHere } from "./start-here";
 
 const week: Range = { kind: "last", n: 7, unit: "d", complete: true };
 const lastWeek = { range: { last: "7d", complete: true }, granularity: "day", compare: "previous" };
 
+// Two questions: people and events are counted soonest; sessions and first times
+// take longer and must not hold them up.
 const figures = [
   {
     id: "A",
     label: "Active users",
     measure: "uniqueUsers",
+    slow: false,
     how: "People with at least one event, each counted once.",
   },
   {
     id: "B",
     label: "Events",
     measure: "total",
+    slow: false,
     how: "Every tracked event, each counted once however often it was sent.",
   },
   {
     id: "C",
     label: "Sessions",
     measure: "sessions",
+    slow: true,
     how: "Visits with at least one event; 30 minutes of silence end one on the web.",
   },
   {
     id: "D",
     label: "New users",
     measure: "firstTime",
+    slow: true,
     how: "People whose first event ever fell into these days.",
   },
 ] as const;
+
+/** Where something new shows first. */
+const newsProperties = ["app_version", "utm_campaign"] as const;
 
 /** Seven complete days against the seven before, in the editor. */
 function asQuestion(event: string, measure: Measure): Question {
@@ -65,14 +75,18 @@ export function HomePage() {
   const { app, scope, zone, params } = useApp();
   const events = useQuery(eventsQuery(scope));
   const any = (events.data?.length ?? 0) > 0;
-  const total = useQuery({
+  const ask = (slow: boolean) => ({
     ...trendQuery(scope, {
       ...lastWeek,
       timeZone: zone,
-      series: figures.map((f) => ({ id: f.id, event: "", measure: f.measure })),
+      series: figures
+        .filter((f) => f.slow === slow)
+        .map((f) => ({ id: f.id, event: "", measure: f.measure })),
     } satisfies QueryTrendRequestJson),
     enabled: any,
   });
+  const total = useQuery(ask(false));
+  const later = useQuery(ask(true));
   return (
     <Page
       title="Home"
@@ -106,46 +120,11 @@ export function HomePage() {
               title="Key figures"
               actions={<span className="text-12 text-faint">7 complete days and the 7 before, {zone}</span>}
             >
-              <QueryBoundary
-                query={total}
-                skeleton={<FiguresSkeleton />}
-                errorTitle="The figures could not be computed"
-              >
-                {(answer) => (
-                  <Card className="grid grid-cols-2 overflow-hidden max-lg:divide-y max-lg:divide-line lg:grid-cols-4 lg:divide-x lg:divide-line">
-                    {figures.map((f) => {
-                      const now = answer.series.find((s) => s.id === f.id);
-                      const before = answer.previous?.series.find((s) => s.id === f.id);
-                      return (
-                        <div key={f.id} className="min-w-0 p-4">
-                          <Figure
-                            label={f.label}
-                            value={now?.total ?? null}
-                            before={before?.total ?? null}
-                            beforeLabel={`${compact(before?.total)} before`}
-                            definition={f.how}
-                          >
-                            <Link
-                              to="/$workspace/$app/insights/new/trend"
-                              params={params}
-                              search={encodeTrendSearch(asQuestion("", f.measure))}
-                              aria-label={`${f.label} in Trends`}
-                              className="mt-2 block rounded-sm"
-                            >
-                              <Sparkline
-                                label={`${f.label}, day by day`}
-                                values={now?.points.map((p) => p.value ?? null) ?? []}
-                                width={200}
-                                height={36}
-                              />
-                            </Link>
-                          </Figure>
-                        </div>
-                      );
-                    })}
-                  </Card>
-                )}
-              </QueryBoundary>
+              <Card className="grid grid-cols-2 overflow-hidden max-lg:divide-y max-lg:divide-line lg:grid-cols-4 lg:divide-x lg:divide-line">
+                {figures.map((f) => (
+                  <KeyFigure key={f.id} figure={f} query={f.slow ? later : total} />
+                ))}
+              </Card>
             </Section>
             <div className="grid gap-8 lg:grid-cols-[minmax(0,1fr)_280px]">
               <TopEvents events={list} />
@@ -158,6 +137,60 @@ export function HomePage() {
   );
 }
 
+function KeyFigure({
+  figure: f,
+  query,
+}: {
+  figure: (typeof figures)[number];
+  query: UseQueryResult<QueryTrendResponse>;
+}) {
+  const { params } = useApp();
+  return (
+    <div className="min-h-39.5 min-w-0 p-4">
+      <QueryBoundary
+        query={query}
+        skeleton={
+          <>
+            <Skeleton className="mt-1 h-3 w-20" />
+            <Skeleton className="mt-3 h-6 w-24" />
+            <Skeleton className="mt-7 h-9 w-full" />
+          </>
+        }
+        errorTitle={`${f.label} could not be counted`}
+      >
+        {(answer) => {
+          const now = answer.series.find((s) => s.id === f.id);
+          const before = answer.previous?.series.find((s) => s.id === f.id);
+          return (
+            <Figure
+              label={f.label}
+              value={now?.total ?? null}
+              before={before?.total ?? null}
+              beforeLabel={`${compact(before?.total)} before`}
+              definition={f.how}
+            >
+              <Link
+                to="/$workspace/$app/insights/new/trend"
+                params={params}
+                search={encodeTrendSearch(asQuestion("", f.measure))}
+                aria-label={`${f.label} in Trends`}
+                className="mt-2 block rounded-sm"
+              >
+                <Sparkline
+                  label={`${f.label}, day by day`}
+                  values={now?.points.map((p) => p.value ?? null) ?? []}
+                  width={226}
+                  height={36}
+                />
+              </Link>
+            </Figure>
+          );
+        }}
+      </QueryBoundary>
+    </div>
+  );
+}
+
 function Changes({
   events,
   figures,
@@ -166,68 +199,131 @@ function Changes({
   figures: UseQueryResult<QueryTrendResponse>;
 }) {
   const { scope, zone } = useApp();
-  const top = useMemo(() => events.slice(0, 12).map((e) => e.name), [events]);
-  const ids = useMemo(
-    () => new Map(top.map((event, i) => [String.fromCharCode(65 + i), { event, measure: "total" as const }])),
-    [top],
-  );
-  const moved = useQuery({
-    ...trendQuery(scope, {
-      ...lastWeek,
-      timeZone: zone,
-      series: [...ids].map(([id, s]) => ({ id, event: s.event, measure: s.measure })),
+  const top = useMemo(() => events.slice(0, 20).map((e) => e.name), [events]);
+  const names = useMemo(() => new Map(top.map((event, i) => [String.fromCharCode(65 + i), event])), [top]);
+  const week = { ...lastWeek, timeZone: zone };
+  const did = useQuery(
+    trendQuery(scope, {
+      ...week,
+      series: [...names].map(([id, event]) => ({ id, event, measure: "uniqueUsers" })),
     }),
-  });
-  const changes = useMemo(
-    () =>
-      whatChanged(
-        readChanges(figures.data, new Map([["A", { event: "", measure: "uniqueUsers" }]])),
-        readChanges(moved.data, ids),
-      ),
-    [figures.data, moved.data, ids],
   );
+  const catalog = useQuery(propertiesQuery(scope, []));
+  const known = newsProperties.filter((p) => catalog.data?.properties.some((k) => k.name === p));
+  const news = useQueries({
+    queries: known.map((property) =>
+      trendQuery(scope, {
+        ...week,
+        series: [{ id: "A", event: "", measure: "uniqueUsers" }],
+        breakdowns: [{ property }],
+        top: 25,
+      }),
+    ),
+  });
+  const users = figures.data ? usersChange(figures.data, "A") : undefined;
+  // The other two together: the order of the stories is known when all are.
+  const ready =
+    !did.isPending && !catalog.isPending && news.every((n) => !n.isPending) && users?.kind === "users";
+  const told =
+    ready && did.data
+      ? stories(
+          shareChanges(did.data, names, users),
+          known.flatMap((property, i) => {
+            const answer = news[i]?.data;
+            return answer ? newValues(answer, property) : [];
+          }),
+        )
+      : [];
   return (
     <Section title="What changed" actions={<span className="text-12 text-faint">week over week</span>}>
       <QueryBoundary
-        query={moved}
+        query={figures}
         skeleton={<ChangesSkeleton />}
         errorTitle="What changed could not be computed"
       >
-        {() =>
-          // Together or not at all: the first statement must not push the others.
-          figures.isPending ? (
-            <ChangesSkeleton />
-          ) : (
-            <ul className="grid gap-3 md:grid-cols-3">
-              {changes.map((c) => (
-                <Statement key={c.event || "users"} change={c} />
-              ))}
-              {changes.length < 3 && figures.data ? (
-                <li className="flex items-center rounded-lg p-4 text-muted ring-1 ring-line ring-inset">
-                  No other event of the top {top.length} moved by 5% or more.
+        {() => (
+          <ul className="grid gap-3 md:grid-cols-3" aria-busy={!ready}>
+            {users ? <Statement change={users} /> : null}
+            {did.isError ? (
+              <li className="rounded-lg ring-1 ring-line ring-inset md:col-span-2">
+                <ErrorState
+                  error={did.error}
+                  title="What people did could not be compared"
+                  onRetry={() => void did.refetch()}
+                  className="py-4"
+                />
+              </li>
+            ) : ready ? (
+              <>
+                {told.map((c) => (
+                  <Statement key={sayChange(c).subject} change={c} />
+                ))}
+                {told.length < 2 ? (
+                  <li className="flex items-center rounded-lg p-4 text-muted ring-1 ring-line ring-inset">
+                    Nothing else stood out: no other of the top {top.length} events moved beyond chance.
+                  </li>
+                ) : null}
+              </>
+            ) : (
+              [0, 1].map((i) => (
+                <li key={i}>
+                  <ChangeSkeleton />
                 </li>
-              ) : null}
-            </ul>
-          )
-        }
+              ))
+            )}
+          </ul>
+        )}
       </QueryBoundary>
     </Section>
   );
+}
+
+/** The trend behind a statement: the same days, the same numbers. */
+function questionOf(change: Change): Question {
+  switch (change.kind) {
+    case "users":
+      return asQuestion("", "uniqueUsers");
+    case "new":
+      return {
+        ...asQuestion("", "uniqueUsers"),
+        compare: false,
+        spec: {
+          ...asQuestion("", "uniqueUsers").spec,
+          breakdowns: [{ property: change.property }],
+        },
+      };
+    case "share": {
+      const { spec, ...rest } = asQuestion(change.event, "uniqueUsers");
+      return {
+        ...rest,
+        spec: {
+          ...spec,
+          series: [...spec.series, { id: "B", event: "", measure: "uniqueUsers" }],
+          formulas: [{ id: "F1", expr: "A/B*100" }],
+        },
+      };
+    }
+  }
 }
 
 function Statement({ change }: { change: Change }) {
   const { params } = useApp();
   const { subject, verb, by, evidence } = sayChange(change);
   const steady = isSteady(change);
-  const up = change.now > change.before;
-  const Icon = steady ? Minus : up ? ArrowUp : ArrowDown;
+  const up =
+    change.kind === "new"
+      ? true
+      : change.kind === "users"
+        ? change.now > change.before
+        : change.now.did * change.before.active > change.before.did * change.now.active;
+  const Icon = change.kind === "new" ? Plus : steady ? Minus : up ? ArrowUp : ArrowDown;
   return (
     <li>
       <Link
         to="/$workspace/$app/insights/new/trend"
         params={params}
-        search={encodeTrendSearch(asQuestion(change.event, change.measure))}
-        className="group flex h-full flex-col rounded-lg bg-surface p-4 shadow-line ring-1 ring-line hover:ring-edge/70"
+        search={encodeTrendSearch(questionOf(change))}
+        className="group flex h-full min-h-33 flex-col rounded-lg bg-surface p-4 shadow-line ring-1 ring-line hover:ring-edge/70"
       >
         <span className="flex items-start gap-2.5">
           <span
@@ -236,7 +332,7 @@ function Statement({ change }: { change: Change }) {
               // More users is good; whether more of an event is, only people know.
               steady
                 ? "bg-sunken text-muted"
-                : change.event !== ""
+                : change.kind !== "users"
                   ? "bg-accent-soft text-accent-text"
                   : up
                     ? "bg-good-soft text-good"
@@ -251,19 +347,13 @@ function Statement({ change }: { change: Change }) {
           </span>
         </span>
         <span className="tabular mt-1 pl-7.5 text-12 text-muted">{evidence}</span>
-        <span className="mt-auto flex items-end justify-between pt-3 pl-7.5">
+        <span className="mt-auto block pt-3 pl-7.5">
           <Sparkline
-            label={`${subject}, 14 days`}
+            label={`${subject}, people a day over 14 days`}
             values={change.days}
-            width={180}
+            width={280}
             height={36}
             color={steady ? "var(--color-edge)" : "var(--color-chart-1)"}
-          />
-          <ChartLine
-            size={14}
-            strokeWidth={1.5}
-            aria-hidden
-            className="text-faint opacity-0 transition-opacity group-hover:opacity-100 group-focus-visible:opacity-100"
           />
         </span>
       </Link>
@@ -392,15 +482,21 @@ function Boxes({ children, className }: { children: ReactNode; className: string
   return <div className={cx("grid gap-3", className)}>{children}</div>;
 }
 
+function ChangeSkeleton() {
+  return (
+    <Card className="h-33 p-4">
+      <Skeleton className="h-4 w-3/4" />
+      <Skeleton className="mt-2 h-3 w-1/2" />
+      <Skeleton className="mt-6 h-8 w-full" />
+    </Card>
+  );
+}
+
 function ChangesSkeleton() {
   return (
     <Boxes className="md:grid-cols-3">
       {[0, 1, 2].map((i) => (
-        <Card key={i} className="h-33 p-4">
-          <Skeleton className="h-4 w-3/4" />
-          <Skeleton className="mt-2 h-3 w-1/2" />
-          <Skeleton className="mt-6 h-8 w-44" />
-        </Card>
+        <ChangeSkeleton key={i} />
       ))}
     </Boxes>
   );

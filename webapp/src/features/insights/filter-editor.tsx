@@ -227,11 +227,13 @@ function Values({
         <ValueList condition={c} events={events} fresh={fresh} onChange={onChange} onNotSet={onNotSet} />
       );
     case "two":
+    case "dates": {
+      const one = kind === "dates" ? "date" : "number";
       return (
-        <span className="flex items-center gap-1 pr-1">
+        <span className="flex flex-wrap items-center gap-x-1 pr-1">
           <Typed
             label="From"
-            kind="number"
+            kind={one}
             value={c.values[0]}
             fresh={fresh}
             onChange={(v) => onChange(v === undefined ? [] : [v, c.values[1] ?? ""])}
@@ -239,12 +241,13 @@ function Values({
           <span className="text-12 text-muted">and</span>
           <Typed
             label="To"
-            kind="number"
+            kind={one}
             value={c.values[1]}
             onChange={(v) => onChange(v === undefined ? c.values.slice(0, 1) : [c.values[0] ?? "", v])}
           />
         </span>
       );
+    }
     default:
       return (
         <Typed
@@ -268,7 +271,7 @@ export function Typed({
   className,
 }: {
   label: string;
-  kind: "one" | "number" | "date" | "dates" | "duration";
+  kind: "one" | "number" | "date" | "duration";
   value: FilterValue | undefined;
   fresh?: boolean;
   onChange: (value: FilterValue | undefined) => void;
@@ -313,7 +316,7 @@ export function Typed({
         wrong ? (number ? "A number, such as 12.5" : "A count and h, d, w or m, such as 30d") : undefined
       }
       ref={box}
-      type={kind === "date" || kind === "dates" ? "date" : "text"}
+      type={kind === "date" ? "date" : "text"}
       inputMode={number ? "decimal" : undefined}
       placeholder={kind === "duration" ? "30d" : "value"}
       value={text}

@@ -29,6 +29,19 @@ describe("filters", () => {
   it("survive being sent and read back", () => {
     expect(fromFilter(toFilter(group))).toEqual(group);
   });
+  it("between two days travel as the server's between", () => {
+    const days: Group = {
+      mode: "all",
+      items: [{ property: "renews", op: "betweenDates", values: ["2026-01-01", "2026-03-31"] }],
+    };
+    expect(toFilter(days)?.all?.[0]).toEqual({
+      property: "renews",
+      op: "between",
+      values: ["2026-01-01", "2026-03-31"],
+    });
+    expect(fromFilter(toFilter(days))).toEqual(days);
+    expect(conditionText(days.items[0] as never)).toBe("renews is between dates 2026-01-01 and 2026-03-31");
+  });
   it("leave out conditions that have no value yet", () => {
     expect(toFilter({ mode: "all", items: [{ property: "plan", op: "is", values: [] }] })).toBeUndefined();
     expect(isReady({ property: "n", op: "between", values: ["", 5] })).toBe(false);

@@ -33,6 +33,7 @@ const dates: Operator[] = [
   { op: "on", label: "is on", takes: "date" },
   { op: "before", label: "is before", takes: "date" },
   { op: "after", label: "is after", takes: "date" },
+  { op: "betweenDates", label: "is between dates", takes: "dates" },
   { op: "inLast", label: "is in the last", takes: "duration" },
 ];
 
@@ -89,6 +90,10 @@ export function withOperator(c: Condition, op: string): Condition {
   return { ...c, op, values: [] };
 }
 
+// The server has one "between" and tells numbers from days by the values; a field
+// for numbers is not one for days, so that the editor has two.
+const isDay = (v: unknown) => typeof v === "string" && /^\d{4}-\d\d-\d\d$/.test(v);
+
 export function toFilter(group: Group, ready = true): FilterJson | undefined {
   const inside = group.items.flatMap((item): FilterJson[] => {
     if (isGroup(item)) {
@@ -97,7 +102,11 @@ export function toFilter(group: Group, ready = true): FilterJson | undefined {
     }
     if (ready && !isReady(item)) return [];
     return [
-      { property: item.property, op: item.op, ...(item.values.length > 0 ? { values: item.values } : {}) },
+      {
+        property: item.property,
+        op: item.op === "betweenDates" ? "between" : item.op,
+        ...(item.values.length > 0 ? { values: item.values } : {}),
+      },
     ];
   });
   return inside.length > 0 ? { [group.mode]: inside } : undefined;
@@ -114,7 +123,9 @@ export function fromFilter(filter: FilterJson | undefined): Group {
 }
 
 function toCondition(f: FilterJson): Condition {
-  return { property: f.property ?? "", op: f.op ?? "is", values: (f.values ?? []) as FilterValue[] };
+  const values = (f.values ?? []) as FilterValue[];
+  const op = f.op === "between" && values.some(isDay) ? "betweenDates" : (f.op ?? "is");
+  return { property: f.property ?? "", op, values };
 }
 
 /** "plan is pro", "revenue is between 5 and 10" */
@@ -123,7 +134,7 @@ export function conditionText(c: Condition): string {
   const kind = takes(c.op);
   if (kind === "none") return `${c.property} ${operator}`;
   const values = c.values.map(String);
-  const said = kind === "two" ? values.join(" and ") : values.join(" or ");
+  const said = kind === "two" || kind === "dates" ? values.join(" and ") : values.join(" or ");
   return `${c.property} ${operator} ${said}`;
 }
 

@@ -1,10 +1,41 @@
-// Formulas over series: letters, numbers, + - * / and brackets, such as
-// (A+B)/C*100. Checked here so that the mistake is shown under its character;
+// Formulas over series and other formulas: their names, numbers, + - * / and
+// brackets, such as (A+B)/C*100 or F1*2. Checked here so that the mistake is shown under its character;
 // the server computes.
 
 export type FormulaProblem = { at: number; says: string };
 
-/** What is wrong, or undefined. `letters` can be named; `off` are switched off. */
+type Formula = { id?: string; expr?: string };
+
+/** The names a text uses, in capitals. */
+const namesIn = (text: string) => (text.match(/[A-Za-z]\w*/g) ?? []).map((n) => n.toUpperCase());
+
+/** The other formulas that one may name: those that do not lead back to it. */
+export function usableIn(id: string, formulas: readonly Formula[]): string[] {
+  const leadsBack = (from: string, seen: Set<string>): boolean => {
+    if (from === id) return true;
+    if (seen.has(from)) return false;
+    seen.add(from);
+    const of = formulas.find((f) => f.id === from);
+    return namesIn(of?.expr ?? "").some((n) => formulas.some((f) => f.id === n) && leadsBack(n, seen));
+  };
+  return formulas.flatMap((f) => (f.id && !leadsBack(f.id, new Set()) ? [f.id] : []));
+}
+
+/** The formulas without a mistake, in theirs or in one that they name. */
+export function soundFormulas<F extends Formula>(
+  formulas: readonly F[],
+  letters: ReadonlySet<string>,
+): (F & { id: string; expr: string })[] {
+  let sound = formulas.flatMap((f) => (f.id && f.expr ? [{ ...f, id: f.id, expr: f.expr }] : []));
+  for (let before = -1; before !== sound.length; ) {
+    before = sound.length;
+    const left = sound;
+    sound = left.filter((f) => !checkFormula(f.expr, new Set([...letters, ...usableIn(f.id, left)])));
+  }
+  return sound;
+}
+
+/** What is wrong, or undefined. `letters` can be named, formulas by F1 and so on; `off` are switched off. */
 export function checkFormula(
   text: string,
   letters: ReadonlySet<string>,
@@ -44,7 +75,7 @@ export function checkFormula(
       const name = word.toUpperCase();
       if (off.has(name)) fail(`${name} is switched off; switch it on or leave it out.`);
       else if (!letters.has(name)) {
-        fail(`There is no series ${word}; use ${[...letters].join(", ") || "a series' letter"}.`);
+        fail(`There is no ${word} to use here; use ${[...letters].join(", ") || "a series' letter"}.`);
       }
       named++;
       at += word.length;

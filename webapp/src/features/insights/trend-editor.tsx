@@ -5,12 +5,13 @@ import { arrayMove, SortableContext, verticalListSortingStrategy } from "@dnd-ki
 import { ChartNoAxesColumn, Plus, Sigma, X } from "lucide-react";
 import { type ReactNode, useEffect, useState } from "react";
 import { Button, IconButton } from "../../components/button";
+import { cx } from "../../components/class-names";
 import { Input } from "../../components/input";
 import { Select } from "../../components/select";
 import { Switch } from "../../components/switch";
 import { EventPicker } from "./event-picker";
 import { FilterEditor, Typed } from "./filter-editor";
-import { checkFormula } from "./formula";
+import { checkFormula, usableIn } from "./formula";
 import { PropertyPicker } from "./property-picker";
 import { SeriesCard, useDraftGroup } from "./series-card";
 import { freeLetter, type TrendSpec } from "./trend-spec";
@@ -126,6 +127,7 @@ export function TrendEditor({ spec, onChange, adding, onAdding }: Props) {
         {spec.formulas.map((f) => (
           <FormulaField
             key={f.id}
+            id={f.id ?? ""}
             value={f.expr ?? ""}
             spec={spec}
             onChange={(expr) =>
@@ -246,11 +248,13 @@ export function TrendEditor({ spec, onChange, adding, onAdding }: Props) {
 }
 
 function FormulaField({
+  id,
   value,
   spec,
   onChange,
   onRemove,
 }: {
+  id: string;
   value: string;
   spec: TrendSpec;
   onChange: (expr: string) => void;
@@ -258,7 +262,7 @@ function FormulaField({
 }) {
   const [text, setText] = useState(value);
   useEffect(() => setText(value), [value]);
-  const on = new Set(spec.series.filter((s) => !s.off).map((s) => s.id));
+  const on = new Set([...spec.series.filter((s) => !s.off).map((s) => s.id), ...usableIn(id, spec.formulas)]);
   const off = new Set(spec.series.filter((s) => s.off).map((s) => s.id));
   const problem = checkFormula(text, on, off);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the timer follows the text alone
@@ -270,8 +274,14 @@ function FormulaField({
   return (
     <div className="mt-1.5">
       <div className="flex items-center gap-1">
+        <span
+          className="w-7 shrink-0 text-center font-medium text-12 text-muted"
+          title="Its name in other formulas"
+        >
+          {id}
+        </span>
         <Input
-          aria-label="Formula"
+          aria-label={`Formula ${id}`}
           aria-invalid={Boolean(text && problem) || undefined}
           autoFocus={value === ""}
           spellCheck={false}
@@ -289,12 +299,12 @@ function FormulaField({
           }}
           className="font-mono"
         />
-        <IconButton label="Remove formula" onClick={onRemove}>
+        <IconButton label={`Remove formula ${id}`} onClick={onRemove}>
           <X size={14} strokeWidth={1.5} />
         </IconButton>
       </div>
       {problem ? (
-        <p className={text ? "text-12 text-bad" : "text-12 text-faint"}>
+        <p className={cx("pl-8 text-12", text ? "text-bad" : "text-faint")}>
           {text ? (
             <span aria-hidden className="block whitespace-pre pl-2.5 font-mono text-13 leading-3">
               {`${" ".repeat(Math.min(problem.at, 40))}^`}

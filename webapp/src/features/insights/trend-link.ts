@@ -26,6 +26,8 @@ export type View = {
   sort?: { id: string; desc: boolean };
   /** The table under the chart is folded away. */
   noTable?: boolean;
+  /** Its cells are shaded by value. */
+  heat?: boolean;
 };
 
 export const defaultRange: Range = { kind: "last", n: 30, unit: "d", complete: false };
@@ -174,6 +176,7 @@ export function encodeTrendSearch(question: Question, view: View = defaultView):
     ...(view.hidden.length > 0 ? { hidden: [...view.hidden].sort() } : {}),
     ...(view.sort ? { sort: view.sort } : {}),
     ...(view.noTable ? { noTable: true } : {}),
+    ...(view.heat ? { heat: true } : {}),
   };
   return {
     range: rangeCode(question.range),
@@ -210,6 +213,7 @@ export function decodeTrendSearch(search: TrendSearch): {
       hidden: list(seen.hidden).filter(isText),
       ...(sort ? { sort } : {}),
       ...(seen.noTable === true ? { noTable: true } : {}),
+      ...(seen.heat === true ? { heat: true } : {}),
     },
     unreadable: spec === undefined,
   };

@@ -6,9 +6,12 @@ import {
   ChartArea,
   ChartColumn,
   ChartLine,
+  ChartNoAxesColumn,
   ChevronDown,
+  Copy,
   Download,
   GitCompareArrows,
+  Grid3x3,
   Hash,
   Image,
   Link2,
@@ -18,8 +21,10 @@ import {
   SlidersHorizontal,
   SquareTerminal,
   Table2,
+  ZoomIn,
 } from "lucide-react";
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { Group, Panel, Separator, useDefaultLayout } from "react-resizable-panels";
 import { isCanceled } from "../../api/errors";
 import { eventsQuery } from "../../api/queries";
 import { useApp } from "../../app/current";
@@ -28,6 +33,7 @@ import { useTheme } from "../../app/theme";
 import { Button, buttonClass, IconButton } from "../../components/button";
 import { Chart, type ChartHandle, ChartSkeleton, Legend } from "../../components/chart";
 import { cx } from "../../components/class-names";
+import { copyToClipboard } from "../../components/clipboard";
 import { CodeBlock } from "../../components/code-block";
 import { DateRange } from "../../components/date-range";
 import { Dialog, Sheet } from "../../components/dialog";
@@ -48,6 +54,7 @@ import {
 import { Segments } from "../../components/segments";
 import { Sparkline } from "../../components/sparkline";
 import { ErrorState } from "../../components/states";
+import { safeStorage } from "../../components/storage";
 import { toast } from "../../components/toast";
 import type { Meta, QueryTrendResponse } from "../../gen/causality/insights/v1/insights_pb";
 import { keepWithinApp, trendKey, trendQuery } from "./queries";
@@ -62,7 +69,7 @@ import {
   seriesOf,
   type View,
 } from "./trend-link";
-import { isBlank, type Picture, picture, progressText } from "./trend-picture-model";
+import { isBlank, type Picture, picture, progressText, zoomTo } from "./trend-picture-model";
 import { trendRequest } from "./trend-request";
 import { grains, seriesLabel, type TrendSpec } from "./trend-spec";
 import { NoEvents, NoQuestion, NothingMatched } from "./trend-states";
@@ -130,10 +137,12 @@ export function TrendPage() {
 
   // The answer on screen with the question it belongs to: a new question must
   // not relabel the old picture while it waits.
-  const shown = useRef<{ answer: QueryTrendResponse; question: Question; search: typeof search } | undefined>(
-    undefined,
-  );
-  if (query.data && !query.isPlaceholderData) shown.current = { answer: query.data, question, search };
+  const shown = useRef<
+    { answer: QueryTrendResponse; at: number; question: Question; search: typeof search } | undefined
+  >(undefined);
+  if (query.data && !query.isPlaceholderData) {
+    shown.current = { answer: query.data, at: query.dataUpdatedAt, question, search };
+  }
   const answered = query.data ? shown.current : undefined;
   const drawn = useMemo(
     () =>
@@ -182,7 +191,7 @@ export function TrendPage() {
     const link = new URL(location.href);
     const encoded = new URLSearchParams(encodeTrendSearch(question, view) as Record<string, string>);
     link.search = encoded.toString();
-    await navigator.clipboard.writeText(link.href);
+    await copyToClipboard(link.href);
     toast.success("Link copied", { description: "It reproduces this picture." });
   };
   const rangeNote = () => {
@@ -307,18 +316,10 @@ export function TrendPage() {
         </>
       }
     >
-      <div className="flex min-h-0 flex-1">
-        {panel ? (
-          <aside
-            aria-label="Query"
-            className="w-90 shrink-0 overflow-y-auto border-line border-r max-md:hidden"
-          >
-            {editor}
-          </aside>
-        ) : null}
-        <Sheet open={sheet} onOpenChange={setSheet} title="Query" className="md:hidden">
-          <div className="-mx-4">{editor}</div>
-        </Sheet>
+      <Sheet open={sheet} onOpenChange={setSheet} title="Query" className="md:hidden">
+        <div className="-mx-4">{editor}</div>
+      </Sheet>
+      <Frame panel={panel} editor={editor}>
         <div className="relative flex min-w-0 flex-1 flex-col overflow-y-auto">
           {waiting ? (
             <div
@@ -367,9 +368,10 @@ export function TrendPage() {
           ) : query.isError && !isCanceled(query.error) ? (
             <ErrorState error={query.error} title="The query failed" onRetry={run} />
           ) : drawn && answered ? (
-            <div className={cx("flex flex-col transition-opacity", dim && "opacity-60")}>
+            <div className={cx("flex flex-1 flex-col transition-opacity md:min-h-130", dim && "opacity-60")}>
               <Notes
                 meta={answered.answer.meta}
+                answeredAt={answered.at}
                 spec={answered.question.spec}
                 zone={zone}
                 onRetry={run}
@@ -388,6 +390,11 @@ export function TrendPage() {
                   zone={zone}
                   handle={chart}
                   onHidden={(hidden) => look({ hidden })}
+                  onZoom={(from, to) => {
+                    const next = zoomTo(drawn, answered.question.grain, from, to, zone);
+                    if (next) commit({ ...question, ...next });
+                  }}
+                  onBreakDown={() => openPicker("breakdown")}
                 />
               )}
               <Foot
@@ -395,15 +402,19 @@ export function TrendPage() {
                 zone={zone}
                 table={!view.noTable}
                 onTable={() => look({ noTable: !view.noTable })}
+                heat={Boolean(view.heat)}
+                onHeat={() => look({ heat: !view.heat })}
                 onSql={() => setSql(true)}
                 onCsv={saveCsv}
                 onPng={view.chart === "number" || isBlank(drawn) ? undefined : png}
               />
               {view.noTable || isBlank(drawn) ? null : (
-                <div className="border-line border-y bg-surface">
+                <div className="flex flex-col border-line border-y bg-surface md:max-h-[45%] md:min-h-0">
                   <TrendTable
                     picture={drawn}
                     sort={view.sort}
+                    heated={Boolean(view.heat)}
+                    shapes={view.chart !== "bar"}
                     onSortChange={(sort) => {
                       const { sort: _, ...rest } = view;
                       void navigate({
@@ -428,7 +439,7 @@ export function TrendPage() {
             </div>
           )}
         </div>
-      </div>
+      </Frame>
       {answered?.answer.meta?.sql ? (
         <Dialog
           open={sql}
@@ -454,6 +465,50 @@ export function TrendPage() {
   );
 }
 
+/** The query on the left, 320 to 480 px wide as people like it; the picture takes the rest. */
+function Frame({ panel, editor, children }: { panel: boolean; editor: ReactNode; children: ReactNode }) {
+  const layout = useDefaultLayout({
+    id: "causality.trend.panes",
+    panelIds: ["query", "picture"],
+    storage: safeStorage,
+  });
+  const [wide, setWide] = useState(() => matchMedia("(min-width: 768px)").matches);
+  useEffect(() => {
+    const media = matchMedia("(min-width: 768px)");
+    const update = () => setWide(media.matches);
+    media.addEventListener("change", update);
+    return () => media.removeEventListener("change", update);
+  }, []);
+  if (!panel || !wide) return <div className="flex min-h-0 flex-1">{children}</div>;
+  return (
+    <Group
+      orientation="horizontal"
+      className="min-h-0 flex-1"
+      defaultLayout={layout.defaultLayout}
+      onLayoutChanged={layout.onLayoutChanged}
+    >
+      <Panel
+        id="query"
+        defaultSize="360px"
+        minSize="320px"
+        maxSize="480px"
+        groupResizeBehavior="preserve-pixel-size"
+      >
+        <aside aria-label="Query" className="h-full overflow-y-auto">
+          {editor}
+        </aside>
+      </Panel>
+      <Separator
+        aria-label="Resize the query"
+        className="relative w-px bg-line outline-none before:absolute before:inset-y-0 before:-right-1 before:-left-1 before:z-1 hover:bg-accent focus-visible:bg-accent data-[separator=active]:bg-accent"
+      />
+      <Panel id="picture" className="flex min-h-0">
+        {children}
+      </Panel>
+    </Group>
+  );
+}
+
 function Waiting({ onCancel, onShorter }: { onCancel: () => void; onShorter: () => void }) {
   const [seconds, setSeconds] = useState(1);
   useEffect(() => {
@@ -476,12 +531,14 @@ function Waiting({ onCancel, onShorter }: { onCancel: () => void; onShorter: () 
 /** Every cut, gap and delay of an answer is said before its numbers. */
 function Notes({
   meta,
+  answeredAt,
   spec,
   zone,
   onRetry,
   onMore,
 }: {
   meta: Meta | undefined;
+  answeredAt: number;
   spec: TrendSpec;
   zone: string;
   onRetry: () => void;
@@ -502,7 +559,7 @@ function Notes({
   if (!meta) return null;
   const behind = meta.freshTo ? (Date.now() - new Date(meta.freshTo).getTime()) / 1000 : 0;
   const warnings = [
-    !online && <span key="offline">Offline. This is the answer from {time(meta.freshTo, zone, false)}.</span>,
+    !online && <span key="offline">Offline. This is the answer from {time(answeredAt, zone, false)}.</span>,
     meta.partial && (
       <span key="partial">
         A part of the range could not be read, so totals are too low.{" "}
@@ -562,6 +619,8 @@ function PictureView({
   zone,
   handle,
   onHidden,
+  onZoom,
+  onBreakDown,
 }: {
   drawn: Picture;
   question: Question;
@@ -570,6 +629,8 @@ function PictureView({
   zone: string;
   handle: { current: ChartHandle | null };
   onHidden: (hidden: string[]) => void;
+  onZoom: (from: number, to: number) => void;
+  onBreakDown: () => void;
 }) {
   const hidden = useMemo(() => new Set(view.hidden), [view.hidden]);
   const series = useMemo(() => [...drawn.previous, ...drawn.series], [drawn]);
@@ -620,6 +681,7 @@ function PictureView({
       hidden={hidden}
       onChange={(next) => onHidden([...next])}
       side={side}
+      shapes={chart !== "bar"}
       note={
         drawn.previous.length > 0 ? (
           <span className="flex h-6 items-center gap-1.5 px-1.5 text-12 text-muted">
@@ -631,10 +693,13 @@ function PictureView({
     />
   );
   return (
-    <div className={cx("flex flex-col gap-2 px-4 pt-3 pb-2", side && "lg:flex-row-reverse lg:gap-4")}>
-      <div className={cx("max-h-24 overflow-y-auto", side && "lg:max-h-95 lg:w-56 lg:shrink-0")}>
-        {legend}
-      </div>
+    <div
+      className={cx(
+        "flex flex-col gap-2 px-4 pt-3 pb-2 md:min-h-80 md:flex-1",
+        side && "lg:flex-row-reverse lg:gap-4",
+      )}
+    >
+      <div className={cx("max-h-24 shrink-0 overflow-y-auto", side && "lg:max-h-none lg:w-60")}>{legend}</div>
       <Chart
         kind={chart}
         label={`${title}, ${rangeLabel(question.range).toLowerCase()} by ${question.grain}`}
@@ -649,9 +714,73 @@ function PictureView({
         stacked={stacked}
         format={format}
         handle={handle}
-        className={cx("h-60 min-w-0 shrink-0 md:h-95", side && "lg:flex-1 lg:shrink")}
+        onZoom={onZoom}
+        actions={(index, key, close) => {
+          const of = drawn.series.find((s) => s.key === key);
+          const value = of?.values[index];
+          return (
+            <>
+              {zoomTo(drawn, question.grain, index, index, zone) ? (
+                <PointAction
+                  icon={<ZoomIn size={14} strokeWidth={1.5} />}
+                  onClick={() => {
+                    close();
+                    onZoom(index, index);
+                  }}
+                >
+                  Zoom into this {question.grain === "hour" ? "day" : question.grain}
+                </PointAction>
+              ) : null}
+              <PointAction
+                icon={<ChartNoAxesColumn size={14} strokeWidth={1.5} />}
+                onClick={() => {
+                  close();
+                  onBreakDown();
+                }}
+              >
+                Break down by…
+              </PointAction>
+              {of && value != null ? (
+                <PointAction
+                  icon={<Copy size={14} strokeWidth={1.5} />}
+                  onClick={() => {
+                    close();
+                    void copyToClipboard(String(value)).then(
+                      () => toast.success(`Copied ${exact(value)}`, { description: of.name }),
+                      (error: unknown) => toast.error(String(error instanceof Error ? error.message : error)),
+                    );
+                  }}
+                >
+                  Copy {exact(value)}
+                </PointAction>
+              ) : null}
+            </>
+          );
+        }}
+        className="h-60 min-w-0 shrink-0 md:h-auto md:min-h-60 md:flex-1"
       />
     </div>
+  );
+}
+
+function PointAction({
+  icon,
+  onClick,
+  children,
+}: {
+  icon: ReactNode;
+  onClick: () => void;
+  children: ReactNode;
+}) {
+  return (
+    <button
+      type="button"
+      onClick={onClick}
+      className="flex min-h-7 select-none items-center gap-2 rounded-sm px-1.5 text-left text-13 hover:bg-hover focus-visible:outline-offset-0 pointer-coarse:min-h-11"
+    >
+      <span className="text-faint">{icon}</span>
+      {children}
+    </button>
   );
 }
 
@@ -660,6 +789,8 @@ function Foot({
   zone,
   table,
   onTable,
+  heat,
+  onHeat,
   onSql,
   onCsv,
   onPng,
@@ -668,6 +799,8 @@ function Foot({
   zone: string;
   table: boolean;
   onTable: () => void;
+  heat: boolean;
+  onHeat: () => void;
   onSql: () => void;
   onCsv: () => void;
   onPng: (() => void) | undefined;
@@ -678,7 +811,8 @@ function Foot({
     <div className="flex flex-wrap items-center gap-x-2 gap-y-1 border-line border-t px-4 py-1.5">
       {meta ? (
         <p className="tabular text-12 text-muted" aria-busy={fetching}>
-          Data to {time(meta.freshTo, zone)}, {duration(meta.seconds)}
+          Data to {time(meta.freshTo, zone)}
+          <span className="md:hidden"> {zone}</span>, {duration(meta.seconds)}
           {meta.cached ? " (cached)" : ""}, {compact(meta.scannedRows)} rows,{" "}
           {engines[meta.engine] ?? meta.engine}
         </p>
@@ -696,6 +830,16 @@ function Foot({
           <Button look="ghost" icon={<Image size={14} strokeWidth={1.5} />} onClick={onPng}>
             PNG
           </Button>
+        ) : null}
+        {table ? (
+          <IconButton
+            label={heat ? "Shade no cells" : "Shade cells by value"}
+            aria-pressed={heat}
+            onClick={onHeat}
+            className={heat ? "bg-hover text-text" : undefined}
+          >
+            <Grid3x3 size={14} strokeWidth={1.5} />
+          </IconButton>
         ) : null}
         <Button
           look="ghost"

@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { QueryTrendResponseSchema } from "../../gen/causality/insights/v1/insights_pb";
 import { seriesOf } from "./trend-link";
-import { dayHours, isBlank, picture, pictureRows, progressText } from "./trend-picture-model";
+import { dayHours, isBlank, picture, pictureRows, progressText, zoomTo } from "./trend-picture-model";
 
 const spec = { ...seriesOf("signup").spec, breakdowns: [{ property: "platform" }] };
 const points = (...values: (number | undefined)[]) =>
@@ -66,5 +66,38 @@ describe("an unfinished period", () => {
     expect(dayHours("2026-03-29T00:00:00+01:00", "Europe/Berlin")).toBe(23);
     expect(dayHours("2026-10-25T00:00:00+02:00", "Europe/Berlin")).toBe(25);
     expect(dayHours("2026-11-21T00:00:00+01:00", "Europe/Berlin")).toBe(24);
+  });
+});
+
+describe("zooming", () => {
+  const days = { starts: ["2026-10-24", "2026-10-25", "2026-10-26"].map((d) => `${d}T00:00:00+02:00`) };
+  it("keeps the granularity for a stretch and takes a finer one for a single period", () => {
+    expect(zoomTo(days, "day", 0, 1, "Europe/Berlin")).toEqual({
+      range: { kind: "between", from: "2026-10-24", to: "2026-10-25" },
+      grain: "day",
+    });
+    expect(zoomTo(days, "day", 1, 1, "Europe/Berlin")?.grain).toBe("hour");
+  });
+  it("ends the last period where the calendar does", () => {
+    const months = { starts: ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"] };
+    expect(zoomTo(months, "month", 1, 1, "UTC")).toEqual({
+      range: { kind: "between", from: "2026-02-01", to: "2026-02-28" },
+      grain: "day",
+    });
+    const weeks = { starts: ["2026-02-02T00:00:00Z"] };
+    expect(zoomTo(weeks, "week", 0, 0, "UTC")?.range).toEqual({
+      kind: "between",
+      from: "2026-02-02",
+      to: "2026-02-08",
+    });
+  });
+  it("goes from hours to days, and not within one", () => {
+    const hours = { starts: ["2026-02-02T22:00:00Z", "2026-02-02T23:00:00Z", "2026-02-03T00:00:00Z"] };
+    expect(zoomTo(hours, "hour", 0, 1, "UTC")?.range).toEqual({
+      kind: "between",
+      from: "2026-02-02",
+      to: "2026-02-02",
+    });
+    expect(zoomTo({ starts: hours.starts.slice(0, 2) }, "hour", 0, 0, "UTC")).toBeUndefined();
   });
 });

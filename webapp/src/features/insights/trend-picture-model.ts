@@ -3,7 +3,7 @@
 import type { ChartSeries } from "../../components/chart";
 import { date, offsetMinutes, offsetName, shortDate, time } from "../../components/format";
 import { chartColor, otherColor } from "../../components/palette";
-import type { Grain } from "../../components/range";
+import { addDays, type Grain, localDay, type Range } from "../../components/range";
 import type { QueryTrendResponse, SeriesAnswer } from "../../gen/causality/insights/v1/insights_pb";
 import { eventLabel, seriesLabel, type TrendSpec } from "./trend-spec";
 
@@ -150,6 +150,45 @@ export function picture(
     titles: named.map((n) => n.full),
     complete: points.map((p) => p.complete),
   };
+}
+
+/**
+ * The periods from one to another as a range of days, with the granularity that
+ * shows them: a single period is looked at more closely. Undefined where there
+ * is nothing closer: ranges are made of days.
+ */
+export function zoomTo(
+  p: Pick<Picture, "starts">,
+  grain: Grain,
+  from: number,
+  to: number,
+  zone: string,
+): { range: Range; grain: Grain } | undefined {
+  const start = p.starts[from];
+  const end = p.starts[to];
+  if (start === undefined || end === undefined) return undefined;
+  const today = localDay(zone);
+  const first = localDay(zone, start);
+  const next = p.starts[to + 1];
+  // The last one has no next: it ends with its own calendar period, at the latest today.
+  const last = next
+    ? localDay(zone, Date.parse(next) - 1)
+    : [lastDayOf(localDay(zone, end), grain), today].sort()[0];
+  if (last === undefined || first > last) return undefined;
+  const closer: Record<Grain, Grain> = { hour: "hour", day: "hour", week: "day", month: "day" };
+  const range: Range = { kind: "between", from: first, to: last };
+  if (grain === "hour") {
+    const days = new Set(p.starts.map((s) => localDay(zone, s)));
+    return days.size > 1 ? { range, grain } : undefined;
+  }
+  return { range, grain: from === to ? closer[grain] : grain };
+}
+
+function lastDayOf(day: string, grain: Grain): string {
+  if (grain === "week") return addDays(day, 6);
+  if (grain !== "month") return day;
+  const [y = 0, m = 1] = day.split("-").map(Number);
+  return new Date(Date.UTC(y, m, 0)).toISOString().slice(0, 10);
 }
 
 /** True when nothing at all was counted. */

@@ -1,7 +1,7 @@
 // From what the editor holds to what the server is asked.
 import { localDay, rangeToApi } from "../../components/range";
 import type { QueryTrendRequestJson } from "../../gen/causality/insights/v1/insights_pb";
-import { checkFormula } from "./formula";
+import { soundFormulas } from "./formula";
 import type { Question } from "./trend-link";
 
 /** Undefined while there is nothing to count. Formulas with a mistake are left out. */
@@ -16,9 +16,10 @@ export function trendRequest(
   );
   if (on.length === 0) return undefined;
   const letters = new Set(on.map((s) => s.id));
-  const formulas = spec.formulas
-    .filter((f) => !checkFormula(f.expr ?? "", letters))
-    .map((f) => ({ id: f.id ?? "", expr: (f.expr ?? "").toUpperCase() }));
+  const formulas = soundFormulas(spec.formulas, letters).map((f) => ({
+    id: f.id,
+    expr: f.expr.toUpperCase(),
+  }));
   const breakdowns = spec.breakdowns.filter((b) => b.property);
   return {
     range: rangeToApi(question.range, localDay(zone, now)),

@@ -4,12 +4,18 @@
 import { useMemo } from "react";
 import { Swatch } from "../../components/chart";
 import { changeText, exact } from "../../components/format";
+import { marksOf } from "../../components/marks";
+import { heat, heatSteps } from "../../components/palette";
 import { type Column, Table } from "../../components/table";
 import type { Picture, PictureSeries } from "./trend-picture-model";
 
 type Props = {
   picture: Picture;
   sort?: { id: string; desc: boolean } | undefined;
+  /** Shade cells by value, all on one scale: shades of one row would not compare with another's. */
+  heated: boolean;
+  /** Series carry shapes, as their lines do. */
+  shapes: boolean;
   onSortChange: (sort: { id: string; desc: boolean } | undefined) => void;
 };
 
@@ -19,17 +25,40 @@ type Row = Pick<PictureSeries, "key" | "name" | "color" | "values" | "total" | "
 };
 
 /** More periods than this read better down than across. */
-const mostAcross = 45;
+const mostAcross = 100;
 
-export function TrendTable({ picture, sort, onSortChange }: Props) {
-  return picture.starts.length > mostAcross && picture.series.length <= 12 ? (
-    <Down picture={picture} sort={sort} onSortChange={onSortChange} />
-  ) : (
-    <Across picture={picture} sort={sort} onSortChange={onSortChange} />
-  );
+export function TrendTable(props: Props) {
+  const { starts, series } = props.picture;
+  return starts.length > mostAcross && series.length <= 12 ? <Down {...props} /> : <Across {...props} />;
 }
 
-function Across({ picture, sort, onSortChange }: Props) {
+/** The shade of a value among all complete periods of the picture. */
+function useShade(picture: Picture, heated: boolean) {
+  return useMemo(() => {
+    if (!heated) return undefined;
+    let least = Number.POSITIVE_INFINITY;
+    let most = Number.NEGATIVE_INFINITY;
+    for (const s of picture.series) {
+      s.values.forEach((v, i) => {
+        if (v === null || picture.complete[i] === false) return;
+        least = Math.min(least, v);
+        most = Math.max(most, v);
+      });
+    }
+    return (value: number | null | undefined, index: number) => {
+      if (value == null || picture.complete[index] === false || !(most > least)) return undefined;
+      const part = (Math.max(least, Math.min(most, value)) - least) / (most - least);
+      return heat(1 + Math.min(heatSteps - 1, Math.floor(part * heatSteps)));
+    };
+  }, [picture, heated]);
+}
+
+function Across({ picture, sort, heated, shapes, onSortChange }: Props) {
+  const shade = useShade(picture, heated);
+  const marked = useMemo(
+    () => (shapes ? marksOf(picture.series) : new Map<string, number>()),
+    [picture, shapes],
+  );
   const rows = useMemo(
     () =>
       picture.series.flatMap((s): Row[] => {
@@ -46,11 +75,15 @@ function Across({ picture, sort, onSortChange }: Props) {
       {
         id: "name",
         header: "Series",
-        width: 220,
         value: (r) => r.name,
         cell: (r) => (
-          <span className="flex max-w-80 items-center gap-2">
-            <Swatch color={r.color} dashed={Boolean(r.dashed)} hatched={r.other} />
+          <span className="flex max-w-40 items-center gap-2 md:max-w-80">
+            <Swatch
+              color={r.color}
+              dashed={Boolean(r.dashed)}
+              hatched={r.other}
+              mark={r.dashed ? undefined : marked.get(r.key)}
+            />
             <span className="truncate" title={r.name}>
               {r.name}
             </span>
@@ -87,10 +120,11 @@ function Across({ picture, sort, onSortChange }: Props) {
           numeric: true,
           value: (r) => r.values[i],
           cell: (r) => exact(r.values[i]),
+          ...(shade ? { shade: (r: Row) => shade(r.values[i], i) } : {}),
         }),
       ),
     ],
-    [picture],
+    [picture, marked, shade],
   );
   return (
     <Table
@@ -107,7 +141,12 @@ function Across({ picture, sort, onSortChange }: Props) {
 
 type Period = { index: number };
 
-function Down({ picture, sort, onSortChange }: Props) {
+function Down({ picture, sort, heated, shapes, onSortChange }: Props) {
+  const shade = useShade(picture, heated);
+  const marked = useMemo(
+    () => (shapes ? marksOf(picture.series) : new Map<string, number>()),
+    [picture, shapes],
+  );
   const rows = useMemo(() => picture.starts.map((_, index): Period => ({ index })), [picture]);
   const columns = useMemo(
     (): Column<Period>[] => [
@@ -125,17 +164,18 @@ function Down({ picture, sort, onSortChange }: Props) {
           numeric: true,
           value: (r) => s.values[r.index],
           cell: (r) => exact(s.values[r.index]),
+          ...(shade ? { shade: (r: Period) => shade(s.values[r.index], r.index) } : {}),
         }),
       ),
     ],
-    [picture],
+    [picture, shade],
   );
   return (
     <>
-      <dl className="flex flex-wrap gap-x-6 gap-y-1 border-line border-b px-3 py-2">
+      <dl className="flex shrink-0 flex-wrap gap-x-6 gap-y-1 border-line border-b px-3 py-2">
         {picture.series.map((s) => (
           <div key={s.key} className="flex items-center gap-2">
-            <Swatch color={s.color} hatched={s.other} />
+            <Swatch color={s.color} hatched={s.other} mark={marked.get(s.key)} />
             <dt className="text-muted">{s.name}, total</dt>
             <dd className="tabular font-medium">{exact(s.total)}</dd>
           </div>

@@ -33,7 +33,7 @@ const rowHeight = 32;
 const noEvents: readonly string[] = [];
 
 function Live() {
-  const { scope, zone } = useApp();
+  const { app, scope, zone } = useApp();
   const [filter, setFilter] = useState<LiveFilter>(noFilter);
   const [hover, setHover] = useState(false);
   const [focused, setFocused] = useState(false);
@@ -110,6 +110,7 @@ function Live() {
   return (
     <Page
       title="Live"
+      crumbs={[{ label: app.name }]}
       wide
       aside={
         <span className="flex items-center gap-3">
@@ -288,7 +289,7 @@ function FilterBar({
         placeholder="User id"
         value={filter.user}
         onChange={(e) => onChange({ user: e.target.value })}
-        className="h-7 w-36 max-sm:w-auto max-sm:flex-1"
+        className="h-7 w-36 max-sm:w-auto max-sm:min-w-36 max-sm:flex-1"
       />
       <Input
         type="search"
@@ -296,7 +297,7 @@ function FilterBar({
         placeholder="Text in the event"
         value={filter.text}
         onChange={(e) => onChange({ text: e.target.value })}
-        className="h-7 w-48 max-sm:w-auto max-sm:flex-1"
+        className="h-7 w-48 max-sm:w-auto max-sm:min-w-36 max-sm:flex-1"
       />
       {filter === noFilter ? null : (
         <Button

@@ -26,6 +26,7 @@ import { useAfter } from "../../components/query-boundary";
 import { Segments } from "../../components/segments";
 import { Skeleton } from "../../components/skeleton";
 import { EmptyState, ErrorState } from "../../components/states";
+import { safeStorage } from "../../components/storage";
 import { toast } from "../../components/toast";
 import type { Known } from "./completions";
 import {
@@ -235,6 +236,7 @@ function SqlWorkbench() {
   return (
     <Page
       title="SQL"
+      crumbs={[{ label: app.name }]}
       wide
       aside={
         <span
@@ -415,23 +417,6 @@ function SqlWorkbench() {
     </Page>
   );
 }
-
-const safeStorage = {
-  getItem: (key: string) => {
-    try {
-      return localStorage.getItem(key);
-    } catch {
-      return null;
-    }
-  },
-  setItem: (key: string, value: string) => {
-    try {
-      localStorage.setItem(key, value);
-    } catch {
-      // Then it lasts for this page only.
-    }
-  },
-};
 
 const rawMessage = (error: unknown) => (error instanceof ConnectError ? error.rawMessage : String(error));
 
