@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -257,8 +258,15 @@ func (s *Service) Values(ctx context.Context, app query.App, property string, ev
 	if limit < 0 || limit > 200 {
 		v.add("limit", "must be 1 to 200 (0 for 50)")
 	}
-	if len(events) > maxValues || len(contains) > maxText {
+	if len(events) > maxValues {
 		v.add("events", "are too many")
+	} else {
+		for i, name := range events {
+			v.event(fmt.Sprintf("events[%d]", i), name)
+		}
+	}
+	if len(contains) > maxText || strings.ContainsRune(contains, 0) {
+		v.add("contains", "is too long, or holds a zero byte")
 	}
 	if err := fault.InvalidFields(v.fields); err != nil {
 		return nil, err

@@ -213,4 +213,9 @@ func TestValuesAreByFrequency(t *testing.T) {
 			t.Errorf("%v %q: %v, want %s", tt.events, tt.contains, got, tt.want)
 		}
 	}
+	for _, wrong := range [][2]string{{"e\x00", ""}, {"e", "y\x00"}} {
+		if _, err := s.Values(context.Background(), app, "p", []string{wrong[0]}, wrong[1], 0); !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), "Parser") {
+			t.Errorf("%q: %v, want Invalid that names the field", wrong, err)
+		}
+	}
 }
