@@ -9,7 +9,14 @@ test("Home says what changed, with figures and links into Trends", async ({ page
   await expect(page.getByRole("heading", { name: "Key figures" })).toBeVisible();
   await expect(page.getByText(/^Data to /).first()).toBeVisible();
   await expectAccessible(page);
-  await page.getByRole("listitem").filter({ hasText: "Active users" }).getByRole("link").click();
+  const stories = page
+    .locator("section")
+    .filter({ has: page.getByRole("heading", { name: "What changed" }) })
+    .getByRole("link");
+  await expect(stories.nth(1)).toBeVisible();
+  const links = await stories.evaluateAll((all) => all.map((a) => a.getAttribute("href")));
+  expect(new Set(links).size).toBe(links.length);
+  await page.getByRole("link", { name: /^Active users (rose|fell|held steady)/ }).click();
   await expect(page).toHaveURL(/insights\/new\/trend\?.*vs=previous/);
   await expect(page.getByText(/^Data to .* rows, /)).toBeVisible();
   policy();

@@ -86,6 +86,11 @@ export function SignInPage() {
               Causality has no passwords to guess. Open a sign-in link to get in; the server prints one when
               it starts.
             </p>
+            {next ? (
+              <p className="mt-1 text-pretty text-muted">
+                You are not signed in any more, or not yet. Then you come back to the page you were on.
+              </p>
+            ) : null}
             <NewLink onToken={(t) => signIn.mutate(t)} />
           </>
         )}

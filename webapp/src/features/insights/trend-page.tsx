@@ -372,6 +372,7 @@ export function TrendPage() {
               <Notes
                 meta={answered.answer.meta}
                 answeredAt={answered.at}
+                outdated={query.isPlaceholderData}
                 spec={answered.question.spec}
                 zone={zone}
                 onRetry={run}
@@ -532,6 +533,7 @@ function Waiting({ onCancel, onShorter }: { onCancel: () => void; onShorter: () 
 function Notes({
   meta,
   answeredAt,
+  outdated,
   spec,
   zone,
   onRetry,
@@ -539,6 +541,8 @@ function Notes({
 }: {
   meta: Meta | undefined;
   answeredAt: number;
+  /** The answer belongs to the question before. */
+  outdated: boolean;
   spec: TrendSpec;
   zone: string;
   onRetry: () => void;
@@ -559,7 +563,12 @@ function Notes({
   if (!meta) return null;
   const behind = meta.freshTo ? (Date.now() - new Date(meta.freshTo).getTime()) / 1000 : 0;
   const warnings = [
-    !online && <span key="offline">Offline. This is the answer from {time(answeredAt, zone, false)}.</span>,
+    !online && (
+      <span key="offline">
+        Offline. This is the answer from {time(answeredAt, zone, false)}
+        {outdated ? ", to the question before" : ""}.
+      </span>
+    ),
     meta.partial && (
       <span key="partial">
         A part of the range could not be read, so totals are too low.{" "}

@@ -234,7 +234,7 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
         ) : (
           <Dot tone={state.status === "live" ? "accent" : "warn"} pulse />
         )}
-        <div className="min-w-0 flex-1" role="status">
+        <div className="min-w-0 flex-1 max-sm:basis-56" role="status">
           {arrived?.kind === "event" ? (
             <p className="font-medium text-13">
               <span className="text-good">It works:</span>{" "}
