@@ -36,8 +36,8 @@ func TestAPortInUseIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	if said := p.refusal(); !strings.Contains(said, p.address) || !strings.Contains(said, "in use") {
-		t.Errorf("the refusal does not name the address in use: %s", said)
+	if said := p.refusal(); !strings.Contains(said, p.address) || !strings.Contains(said, "--listen") {
+		t.Errorf("the refusal names neither the address nor the way out: %s", said)
 	}
 }
 

@@ -2,6 +2,11 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,4 +61,54 @@ func TestIdentifyJoinsPastAndFutureAtOnce(t *testing.T) {
 	p.await(10*time.Second, "one person", func() bool { return people() == "2 1" })
 	p.post(key, []byte(`[{"name":"page_view","anonymous_id":"visitor"}]`))
 	p.await(10*time.Second, "still one person", func() bool { return people() == "3 1" })
+}
+
+// Whoever else has an account on the machine reads no event: each stored file
+// lies behind a folder that is closed to others.
+func TestNoOtherUserOfTheMachineReachesTheEvents(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.start()
+	_, key := p.app("private")
+	p.post(key, []byte(`[{"name":"secret"}]`))
+	p.awaitCounts("private", 1)
+	objects := 0
+	err := filepath.WalkDir(p.data, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreGone(err)
+		}
+		info, err := entry.Info()
+		if err != nil || info.Mode().Type() != 0 {
+			return ignoreGone(err)
+		}
+		if strings.HasSuffix(path, ".parquet") {
+			objects++
+		}
+		open := info.Mode().Perm()&0o004 != 0
+		for dir := filepath.Dir(path); open && strings.HasPrefix(dir, p.data); dir = filepath.Dir(dir) {
+			info, err := os.Stat(dir)
+			if err != nil {
+				return ignoreGone(err)
+			}
+			open = info.Mode().Perm()&0o001 != 0
+		}
+		if name := filepath.Base(path); open && name != "causality.json" && name != "lock" && name != "postgres.lock" {
+			t.Errorf("%s can be read by every user of the machine", path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if objects == 0 {
+		t.Error("no object was looked at: the test proves nothing")
+	}
+}
+
+// ignoreGone forgives files that a running server removes meanwhile.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

@@ -40,14 +40,9 @@ import (
 	"github.com/causality-project/causality/backend/internal/server/web"
 )
 
-const (
-	// stopTimeout is what each step of stopping may take; all of them together
-	// stay below what service managers grant.
-	stopTimeout = 20 * time.Second
-	// firstLinkLife is long: whoever installs may not sign in at once.
-	firstLinkLife = 24 * time.Hour
-	linkLife      = 15 * time.Minute
-)
+// stopTimeout is what each step of stopping may take before the next is begun.
+// Most take milliseconds; it is for answers in hand, and for a step that hangs.
+const stopTimeout = 20 * time.Second
 
 // App is a running process.
 type App struct {
@@ -122,12 +117,9 @@ type listeners struct{ tcp, local, metrics net.Listener }
 
 func (a *App) listen() (l listeners, err error) {
 	open := func(flag, address string) (net.Listener, error) {
-		listener, err := net.Listen("tcp", address)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("another program listens on %s already; stop it or choose another address with %s", address, flag)
-		}
+		listener, err := listenOn(flag, address)
 		if err != nil {
-			return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with %s", address, err, flag)
+			return nil, err
 		}
 		a.onStop("listener", func(context.Context) error { return ignoreClosed(listener.Close()) })
 		return listener, nil
@@ -144,6 +136,18 @@ func (a *App) listen() (l listeners, err error) {
 	return l, nil
 }
 
+// listenOn opens the address that a flag names.
+func listenOn(flag, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("another program listens on %s already; stop it or choose another address with %s", address, flag)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with %s", address, err, flag)
+	}
+	return listener, nil
+}
+
 // parts are what the doors need of the rooms.
 type parts struct {
 	auth     *identity.Authenticator
@@ -157,6 +161,11 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	database, events, err := a.stores(ctx)
 	if err != nil {
 		return h, p, err
+	}
+	// Objects are readable by the query engine's user, who gets their folder handed
+	// in; the closed folder around it keeps every other user of the machine out.
+	if err := os.MkdirAll(a.dir.join("lake"), 0o700); err != nil {
+		return h, p, fmt.Errorf("data directory: %w", err)
 	}
 	objects, err := objstore.NewFiles(a.cfg.objects)
 	if err != nil {
@@ -389,7 +398,7 @@ func (a *App) FirstLink(ctx context.Context) (string, error) {
 	if !a.dir.marker.OwnerInvitedAt.IsZero() {
 		return "", nil
 	}
-	link, err := a.link(ctx, firstLinkLife)
+	link, err := a.link(ctx, identity.FirstLinkValidity)
 	if err != nil {
 		return "", err
 	}
@@ -397,10 +406,10 @@ func (a *App) FirstLink(ctx context.Context) (string, error) {
 }
 
 // Link is a fresh link that signs the owner in.
-func (a *App) Link(ctx context.Context) (string, error) { return a.link(ctx, linkLife) }
+func (a *App) Link(ctx context.Context) (string, error) { return a.link(ctx, identity.LinkValidity) }
 
-func (a *App) link(ctx context.Context, life time.Duration) (string, error) {
-	token, _, err := a.users.CreateSignInLink(ctx, a.owner, life)
+func (a *App) link(ctx context.Context, validity time.Duration) (string, error) {
+	token, _, err := a.users.CreateSignInLink(ctx, a.owner, validity)
 	if err != nil {
 		return "", err
 	}

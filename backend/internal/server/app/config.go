@@ -108,7 +108,7 @@ func (c Config) resolve() (resolved, error) {
 		}
 		r.proxies = append(r.proxies, prefix.Masked())
 	}
-	r.objects = filepath.Join(data, "objects")
+	r.objects = filepath.Join(data, "lake", "objects")
 	if c.ObjectStore != "" {
 		u, err := url.Parse(c.ObjectStore)
 		switch {

@@ -77,12 +77,9 @@ func examineData(path string) (string, error) {
 }
 
 func examineAddress(address string) error {
-	listener, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("another program listens on %s already; stop it or choose another address with --listen", address)
-	}
+	listener, err := listenOn("--listen", address)
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w; choose another address with --listen", address, err)
+		return err
 	}
 	return listener.Close()
 }
