@@ -76,15 +76,13 @@ type Config struct {
 
 // Server serves one handler on several listeners.
 type Server struct {
-	http     *http.Server
-	log      *slog.Logger
-	ready    atomic.Bool
-	stopping chan struct{}
+	http  *http.Server
+	ready atomic.Bool
 }
 
 // New mounts everything. It fails only on a contradiction in its configuration.
 func New(cfg Config) (*Server, error) {
-	s := &Server{log: cfg.Logger, stopping: make(chan struct{})}
+	s := &Server{}
 	handler, err := s.handler(cfg)
 	if err != nil {
 		return nil, err
@@ -188,10 +186,6 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	say(w, http.StatusOK, "ready")
 }
 
-// Stopping is closed when Close begins, for streams that would never end by
-// themselves.
-func (s *Server) Stopping() <-chan struct{} { return s.stopping }
-
 // Serve answers on a listener until Close. It returns nil after Close.
 func (s *Server) Serve(listener net.Listener) error {
 	if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -200,15 +194,11 @@ func (s *Server) Serve(listener net.Listener) error {
 	return nil
 }
 
-// Close stops accepting, ends the endless streams, and waits for answers in hand
-// until ctx ends; then it cuts the rest. It may be called again.
+// Close stops accepting and waits for answers in hand until ctx ends; then it
+// cuts the rest. Streams without an end must have been told before. It may be
+// called again.
 func (s *Server) Close(ctx context.Context) error {
 	s.ready.Store(false)
-	select {
-	case <-s.stopping:
-	default:
-		close(s.stopping)
-	}
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("requests were cut off: %w", err), s.http.Close())
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -576,9 +577,11 @@ func TestCloseLetsAnswersInHandFinish(t *testing.T) {
 		answered <- body
 	}()
 	<-entered
+	stopping := make(chan struct{})
+	h.http.RegisterOnShutdown(sync.OnceFunc(func() { close(stopping) })) // the cleanup closes again
 	closed := make(chan error, 1)
 	go func() { closed <- h.Close(context.Background()) }()
-	<-h.Stopping()
+	<-stopping
 	close(leave)
 	if body := <-answered; !strings.Contains(body, "then") {
 		t.Errorf("cut off: %s", body)
