@@ -86,7 +86,7 @@ export function isSteady(c: Change): boolean {
 }
 
 // Names that conversions have, what is paid for first.
-const conversions = [/purchase|order|subscri|paid|payment/i, /sign_?up|register|complete/i];
+const conversions = [/purchase|order|subscri|paid|payment/i, /sign_?up|register/i];
 
 /** The stories after the one about people: two at most, each about something else. */
 export function stories(shares: readonly Change[], news: readonly Change[]): Change[] {

@@ -2,8 +2,9 @@
 // @generated from file causality/stream/v1/batch.proto (package causality.stream.v1, syntax proto3)
 /* eslint-disable */
 
-// What travels inside the stream: one Batch a message, one message an accepted
-// request. Only the server's stream package reads and writes it.
+// What travels inside the stream: one Batch an accepted request. A message is a
+// Batch, or with the header Causality-Batches a Group. Only the server's stream
+// package reads and writes it.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -15,7 +16,42 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file causality/stream/v1/batch.proto.
  */
 export const file_causality_stream_v1_batch: GenFile = /*@__PURE__*/
-  fileDesc("Ch9jYXVzYWxpdHkvc3RyZWFtL3YxL2JhdGNoLnByb3RvEhNjYXVzYWxpdHkuc3RyZWFtLnYxIs8CCgVCYXRjaBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSDgoGYXBwX2lkGAIgASgJEhMKC3JlY2VpdmVkX2F0GAMgASgDEiwKB2xpYnJhcnkYBCABKAsyGy5jYXVzYWxpdHkuZXZlbnQudjEuTGlicmFyeRIwCgZldmVudHMYBSADKAsyIC5jYXVzYWxpdHkuc3RyZWFtLnYxLlN0b3JlZEV2ZW50Ei8KCHJlamVjdGVkGAYgAygLMh0uY2F1c2FsaXR5LnN0cmVhbS52MS5SZWplY3RlZBI4Cgdkcm9wcGVkGAcgAygLMicuY2F1c2FsaXR5LnN0cmVhbS52MS5CYXRjaC5Ecm9wcGVkRW50cnkSEAoIaW1wb3J0ZWQYCCABKAgaLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEi/AIKC1N0b3JlZEV2ZW50EgoKAmlkGAEgASgMEiYKBHR5cGUYAiABKA4yGC5jYXVzYWxpdHkuZXZlbnQudjEuVHlwZRIMCgRuYW1lGAMgASgJEgoKAnRzGAQgASgDEhgKC29yaWdpbmFsX3RzGAUgASgDSACIAQESDwoHdXNlcl9pZBgGIAEoCRIUCgxhbm9ueW1vdXNfaWQYByABKAkSEgoKc2Vzc2lvbl9pZBgIIAEoCRIOCgZncm91cHMYCSABKAkSFgoOY29ycmVsYXRpb25faWQYCiABKAkSEgoKcHJvcGVydGllcxgLIAEoCRIzCgdjb250ZXh0GAwgASgLMiIuY2F1c2FsaXR5LnN0cmVhbS52MS5TdG9yZWRDb250ZXh0Eg4KBnRyYWl0cxgNIAEoCRISCgpncm91cF90eXBlGA4gASgJEhAKCGdyb3VwX2lkGA8gASgJEhMKC3ByZXZpb3VzX2lkGBAgASgJQg4KDF9vcmlnaW5hbF90cyKqAwoNU3RvcmVkQ29udGV4dBIQCghwbGF0Zm9ybRgBIAEoCRIKCgJvcxgCIAEoCRISCgpvc192ZXJzaW9uGAMgASgJEhMKC2FwcF92ZXJzaW9uGAQgASgJEhQKDGRldmljZV9tb2RlbBgFIAEoCRITCgtkZXZpY2VfdHlwZRgGIAEoCRIPCgdicm93c2VyGAcgASgJEg8KB2NvdW50cnkYCCABKAkSDgoGcmVnaW9uGAkgASgJEgwKBGNpdHkYCiABKAkSDgoGbG9jYWxlGAsgASgJEhAKCHBhZ2VfdXJsGAwgASgJEhEKCXBhZ2VfcGF0aBgNIAEoCRIVCg1yZWZlcnJlcl9ob3N0GA4gASgJEhIKCnV0bV9zb3VyY2UYDyABKAkSEgoKdXRtX21lZGl1bRgQIAEoCRIUCgx1dG1fY2FtcGFpZ24YESABKAkSEAoIdXRtX3Rlcm0YEiABKAkSEwoLdXRtX2NvbnRlbnQYEyABKAkSDwoHbGlicmFyeRgUIAEoCRIXCg9saWJyYXJ5X3ZlcnNpb24YFSABKAkSDAoEcmVzdBgWIAEoCSJwCghSZWplY3RlZBINCgVpbmRleBgBIAEoBRIKCgJpZBgCIAEoCRIMCgRjb2RlGAMgASgJEg0KBWZpZWxkGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDQoFZXZlbnQYBiABKAkSDAoEbmFtZRgHIAEoCUJPWk1naXRodWIuY29tL2NhdXNhbGl0eS1wcm9qZWN0L2NhdXNhbGl0eS9wcm90by9nZW4vY2F1c2FsaXR5L3N0cmVhbS92MTtzdHJlYW12MWIGcHJvdG8z", [file_causality_event_v1_event]);
+  fileDesc("Ch9jYXVzYWxpdHkvc3RyZWFtL3YxL2JhdGNoLnByb3RvEhNjYXVzYWxpdHkuc3RyZWFtLnYxIjQKBUdyb3VwEisKB2JhdGNoZXMYASADKAsyGi5jYXVzYWxpdHkuc3RyZWFtLnYxLkJhdGNoIs8CCgVCYXRjaBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSDgoGYXBwX2lkGAIgASgJEhMKC3JlY2VpdmVkX2F0GAMgASgDEiwKB2xpYnJhcnkYBCABKAsyGy5jYXVzYWxpdHkuZXZlbnQudjEuTGlicmFyeRIwCgZldmVudHMYBSADKAsyIC5jYXVzYWxpdHkuc3RyZWFtLnYxLlN0b3JlZEV2ZW50Ei8KCHJlamVjdGVkGAYgAygLMh0uY2F1c2FsaXR5LnN0cmVhbS52MS5SZWplY3RlZBI4Cgdkcm9wcGVkGAcgAygLMicuY2F1c2FsaXR5LnN0cmVhbS52MS5CYXRjaC5Ecm9wcGVkRW50cnkSEAoIaW1wb3J0ZWQYCCABKAgaLgoMRHJvcHBlZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEi/AIKC1N0b3JlZEV2ZW50EgoKAmlkGAEgASgMEiYKBHR5cGUYAiABKA4yGC5jYXVzYWxpdHkuZXZlbnQudjEuVHlwZRIMCgRuYW1lGAMgASgJEgoKAnRzGAQgASgDEhgKC29yaWdpbmFsX3RzGAUgASgDSACIAQESDwoHdXNlcl9pZBgGIAEoCRIUCgxhbm9ueW1vdXNfaWQYByABKAkSEgoKc2Vzc2lvbl9pZBgIIAEoCRIOCgZncm91cHMYCSABKAkSFgoOY29ycmVsYXRpb25faWQYCiABKAkSEgoKcHJvcGVydGllcxgLIAEoCRIzCgdjb250ZXh0GAwgASgLMiIuY2F1c2FsaXR5LnN0cmVhbS52MS5TdG9yZWRDb250ZXh0Eg4KBnRyYWl0cxgNIAEoCRISCgpncm91cF90eXBlGA4gASgJEhAKCGdyb3VwX2lkGA8gASgJEhMKC3ByZXZpb3VzX2lkGBAgASgJQg4KDF9vcmlnaW5hbF90cyKqAwoNU3RvcmVkQ29udGV4dBIQCghwbGF0Zm9ybRgBIAEoCRIKCgJvcxgCIAEoCRISCgpvc192ZXJzaW9uGAMgASgJEhMKC2FwcF92ZXJzaW9uGAQgASgJEhQKDGRldmljZV9tb2RlbBgFIAEoCRITCgtkZXZpY2VfdHlwZRgGIAEoCRIPCgdicm93c2VyGAcgASgJEg8KB2NvdW50cnkYCCABKAkSDgoGcmVnaW9uGAkgASgJEgwKBGNpdHkYCiABKAkSDgoGbG9jYWxlGAsgASgJEhAKCHBhZ2VfdXJsGAwgASgJEhEKCXBhZ2VfcGF0aBgNIAEoCRIVCg1yZWZlcnJlcl9ob3N0GA4gASgJEhIKCnV0bV9zb3VyY2UYDyABKAkSEgoKdXRtX21lZGl1bRgQIAEoCRIUCgx1dG1fY2FtcGFpZ24YESABKAkSEAoIdXRtX3Rlcm0YEiABKAkSEwoLdXRtX2NvbnRlbnQYEyABKAkSDwoHbGlicmFyeRgUIAEoCRIXCg9saWJyYXJ5X3ZlcnNpb24YFSABKAkSDAoEcmVzdBgWIAEoCSJwCghSZWplY3RlZBINCgVpbmRleBgBIAEoBRIKCgJpZBgCIAEoCRIMCgRjb2RlGAMgASgJEg0KBWZpZWxkGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDQoFZXZlbnQYBiABKAkSDAoEbmFtZRgHIAEoCUJPWk1naXRodWIuY29tL2NhdXNhbGl0eS1wcm9qZWN0L2NhdXNhbGl0eS9wcm90by9nZW4vY2F1c2FsaXR5L3N0cmVhbS92MTtzdHJlYW12MWIGcHJvdG8z", [file_causality_event_v1_event]);
+
+/**
+ * Group is what was published together: its batches share one sync of the disk.
+ *
+ * @generated from message causality.stream.v1.Group
+ */
+export type Group = Message<"causality.stream.v1.Group"> & {
+  /**
+   * at most 64
+   *
+   * @generated from field: repeated causality.stream.v1.Batch batches = 1;
+   */
+  batches: Batch[];
+};
+
+/**
+ * Group is what was published together: its batches share one sync of the disk.
+ *
+ * @generated from message causality.stream.v1.Group
+ */
+export type GroupJson = {
+  /**
+   * at most 64
+   *
+   * @generated from field: repeated causality.stream.v1.Batch batches = 1;
+   */
+  batches?: BatchJson[];
+};
+
+/**
+ * Describes the message causality.stream.v1.Group.
+ * Use `create(GroupSchema)` to create a new message.
+ */
+export const GroupSchema: GenMessage<Group, {jsonType: GroupJson}> = /*@__PURE__*/
+  messageDesc(file_causality_stream_v1_batch, 0);
 
 /**
  * @generated from message causality.stream.v1.Batch
@@ -120,7 +156,7 @@ export type BatchJson = {
  * Use `create(BatchSchema)` to create a new message.
  */
 export const BatchSchema: GenMessage<Batch, {jsonType: BatchJson}> = /*@__PURE__*/
-  messageDesc(file_causality_stream_v1_batch, 0);
+  messageDesc(file_causality_stream_v1_batch, 1);
 
 /**
  * StoredEvent is a validated event, stamped by the server.
@@ -329,7 +365,7 @@ export type StoredEventJson = {
  * Use `create(StoredEventSchema)` to create a new message.
  */
 export const StoredEventSchema: GenMessage<StoredEvent, {jsonType: StoredEventJson}> = /*@__PURE__*/
-  messageDesc(file_causality_stream_v1_batch, 1);
+  messageDesc(file_causality_stream_v1_batch, 2);
 
 /**
  * StoredContext is the surroundings as the lake's columns hold them; rest is a
@@ -576,7 +612,7 @@ export type StoredContextJson = {
  * Use `create(StoredContextSchema)` to create a new message.
  */
 export const StoredContextSchema: GenMessage<StoredContext, {jsonType: StoredContextJson}> = /*@__PURE__*/
-  messageDesc(file_causality_stream_v1_batch, 2);
+  messageDesc(file_causality_stream_v1_batch, 3);
 
 /**
  * @generated from message causality.stream.v1.Rejected
@@ -667,5 +703,5 @@ export type RejectedJson = {
  * Use `create(RejectedSchema)` to create a new message.
  */
 export const RejectedSchema: GenMessage<Rejected, {jsonType: RejectedJson}> = /*@__PURE__*/
-  messageDesc(file_causality_stream_v1_batch, 3);
+  messageDesc(file_causality_stream_v1_batch, 4);
 
