@@ -100,7 +100,8 @@ type importing struct {
 }
 
 func (in *importing) run(ctx context.Context) (Summary, error) {
-	before, err := in.counters(ctx)
+	// What an interrupted import has sent may still be on its way; it is not new.
+	before, err := in.settled(ctx, time.Now(), 0)
 	if err != nil {
 		return in.summary, err
 	}
@@ -203,7 +204,7 @@ func (in *importing) settled(ctx context.Context, sent time.Time, accepted float
 				return counters, nil
 			}
 		} else if code := connect.CodeOf(err); code != connect.CodeUnavailable && ctx.Err() == nil {
-			return nil, fmt.Errorf("all rows were sent, but whether they can be queried is not known: %w", err)
+			return nil, fmt.Errorf("whether what was sent can be queried is not known: %w", err)
 		}
 		if time.Since(noted) > 10*time.Second {
 			noted = time.Now()
@@ -211,18 +212,10 @@ func (in *importing) settled(ctx context.Context, sent time.Time, accepted float
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.New("all rows were sent; stopped while waiting until they can be queried")
+			return nil, errors.New("stopped while waiting until what was sent can be queried; run the same import again, nothing counts twice")
 		case <-time.After(delay):
 		}
 	}
-}
-
-func (in *importing) counters(ctx context.Context) (*healthv1.Counters, error) {
-	report, err := in.opts.Health.Report(ctx, connect.NewRequest(&healthv1.ReportRequest{AppId: in.opts.App}))
-	if err != nil {
-		return nil, err
-	}
-	return report.Msg.GetCounters(), nil
 }
 
 // report names a row that was left out.
