@@ -527,7 +527,7 @@ func (m *merge) openInputs(ctx context.Context, drop map[event.ID]int64, streams
 		*streams = append(*streams, s)
 		first += in.Rows
 	}
-	return moved.streams()
+	return moved.streams(), nil
 }
 
 func (m *merge) openInput(ctx context.Context, in *entry, first int64, stale bool, drop map[event.ID]int64) (rowStream, error) {

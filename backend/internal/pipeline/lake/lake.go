@@ -17,7 +17,6 @@ import (
 
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
-	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
@@ -125,9 +124,3 @@ func (l *Lake) Run(ctx context.Context) error {
 	err := group.Wait()
 	return errors.Join(err, l.seen.Close())
 }
-
-// Column describes a column of the events as SQL sees it.
-type Column = parquetv1.Column
-
-// Columns lists the columns of the newest schema version, in file order.
-func Columns() []Column { return parquetv1.Columns }

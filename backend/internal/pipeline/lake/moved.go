@@ -71,13 +71,13 @@ func (m *movedRowsOf) spill() (err error) {
 }
 
 // streams hands over what was gathered; the caller closes the streams.
-func (m *movedRowsOf) streams() ([]rowStream, error) {
+func (m *movedRowsOf) streams() []rowStream {
 	m.sort()
 	streams := []rowStream{&memoryStream{rows: m.rows}}
 	for _, s := range m.files {
 		streams = append(streams, s)
 	}
-	return streams, nil
+	return streams
 }
 
 func (m *movedRowsOf) discard() error {

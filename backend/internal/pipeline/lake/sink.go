@@ -41,7 +41,6 @@ type sink struct {
 	trouble error      // of the last try; nil when it landed
 	since   time.Time  // of the trouble
 	parked  int64      // messages dead-lettered since the start
-	landed  time.Time
 }
 
 // errStale is the end of a run that another sink has landed meanwhile, or whose
@@ -139,7 +138,7 @@ func (s *sink) failed(ctx context.Context, err error) {
 func (s *sink) succeeded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trouble, s.landed = nil, time.Now()
+	s.trouble = nil
 }
 
 // loadOffset reads where the lane stands. A stream that was made anew starts at

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -162,7 +163,7 @@ func (l *Lake) Status(ctx context.Context) []Status {
 	for lane, s := range l.sinks {
 		statuses = append(statuses, s.status(ctx, string(lane)))
 	}
-	slices.SortFunc(statuses, func(a, b Status) int { return -compareStrings(a.Name, b.Name) }) // live first
+	slices.SortFunc(statuses, func(a, b Status) int { return strings.Compare(b.Name, a.Name) }) // live first
 	store := Status{Name: "Object store", State: "ok"}
 	if usage, err := l.cfg.Objects.Usage(ctx); err != nil {
 		store.State, store.Message = "down", "The object store cannot be read: "+err.Error()
@@ -175,16 +176,6 @@ func (l *Lake) Status(ctx context.Context) []Status {
 	}
 	statuses = append(statuses, store, l.compaction.status())
 	return statuses
-}
-
-func compareStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func (s *sink) status(ctx context.Context, lane string) Status {
