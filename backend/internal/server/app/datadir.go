@@ -39,7 +39,7 @@ type marker struct {
 //	causality.json     what this directory is, and its format
 //	lock               held while a process serves from here; its text is the pid
 //	causality.sock     commands on this machine
-//	postgres/ stream/ objects/ cache/
+//	postgres/ stream/ lake/objects/ cache/
 type dataDir struct {
 	path   string
 	lock   *os.File
