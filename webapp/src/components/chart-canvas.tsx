@@ -71,6 +71,7 @@ function option(p: Props, theme: string): EChartsCoreOption {
   const surface = hex("--color-surface");
   const n = p.categories.length;
   const bars = p.kind === "bar";
+  const compared = p.visible.some((s) => s.compares);
   // The unfinished stretch at the end (a cut first period is told by its hollow point).
   let open = n;
   while (open > 0 && p.complete?.[open - 1] === false) open--;
@@ -141,7 +142,8 @@ function option(p: Props, theme: string): EChartsCoreOption {
                 }
               : value,
           ),
-          itemStyle: { color, borderRadius: stack ? 0 : [2, 2, 0, 0] },
+          // The dashed line of the period before has the same hue: bars step back for it.
+          itemStyle: { color, opacity: compared ? 0.5 : 1, borderRadius: stack ? 0 : [2, 2, 0, 0] },
         };
       }
       return {
@@ -149,7 +151,7 @@ function option(p: Props, theme: string): EChartsCoreOption {
         id: s.key,
         name: s.name,
         stack,
-        z: s.compares ? 1 : 3,
+        z: s.compares ? (bars ? 4 : 1) : 3,
         showSymbol: true,
         showAllSymbol: true,
         symbol: mark ? `path://${mark.path}` : "circle",
@@ -157,7 +159,7 @@ function option(p: Props, theme: string): EChartsCoreOption {
           color,
           width: s.compares ? 1.5 : 2,
           type: s.compares ? [4, 4] : "solid",
-          opacity: s.compares ? 0.75 : 1,
+          opacity: s.compares && !bars ? 0.75 : 1,
           cap: "round",
         },
         itemStyle: { color },

@@ -11,6 +11,7 @@ import {
   Suspense,
   useEffect,
   useId,
+  useLayoutEffect,
   useMemo,
   useRef,
   useState,
@@ -158,7 +159,16 @@ export function Chart(props: Props) {
   const actions =
     hover && pinned ? props.actions?.(hover.index, nearest ?? rows[0]?.series.key, close) : null;
   const width = box.current?.clientWidth ?? 0;
-  const right = hover ? hover.x > width / 2 : false;
+
+  // Beside the point, on the side with more room, and never over the chart's edge.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: its rows and actions decide how wide it is
+  useLayoutEffect(() => {
+    const element = tip.current;
+    if (!element || !hover) return;
+    const wide = element.offsetWidth;
+    const left = hover.x > width / 2 ? hover.x - 14 - wide : hover.x + 14;
+    element.style.left = `${Math.max(0, Math.min(left, width - wide))}px`;
+  }, [hover, pinned, all, width, rows]);
 
   return (
     // biome-ignore lint/a11y/useSemanticElements: a chart that is walked with arrow keys has no element of its own
@@ -272,7 +282,6 @@ export function Chart(props: Props) {
                 (box.current?.clientHeight ?? 0) - 60 - shown.length * 20 - (actions ? 100 : 0),
               ),
             ),
-            ...(right ? { right: width - hover.x + 14 } : { left: hover.x + 14 }),
           }}
         >
           <div className="mb-1.5 font-medium">
@@ -361,7 +370,9 @@ export function Swatch({
   const shape = mark === undefined ? undefined : marks[mark];
   if (dashed) {
     return (
-      <span aria-hidden className="w-3 shrink-0 border-t-2 border-dashed" style={{ borderColor: color }} />
+      <svg aria-hidden width={14} height={10} className="shrink-0">
+        <path d="M0 5h14" stroke={color} strokeWidth={2} strokeDasharray="4 3" opacity={0.8} />
+      </svg>
     );
   }
   if (shape) {
