@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Message is one stored batch at its place in the lane.
+// Message is one stored batch, with its sequence in the lane.
 type Message struct {
 	Seq   uint64
 	At    time.Time // when the stream took it
@@ -48,8 +48,8 @@ const (
 
 // Fetch returns messages in sequence order from the given sequence on. It
 // returns when a limit is reached or when Wait has passed since its first
-// message (or since the call, in a quiet lane: then there are none). A gap in
-// the sequence is a purged message or an empty one that the stream wrote itself.
+// message (or since the call, in a quiet lane: then there are none). Sequences
+// grow, with gaps.
 func (s *Stream) Fetch(ctx context.Context, from Lane, seq uint64, limit FetchLimit) ([]Message, error) {
 	ln, ok := s.lanes[from]
 	if !ok {
@@ -111,22 +111,29 @@ func (s *Stream) Fetch(ctx context.Context, from Lane, seq uint64, limit FetchLi
 func (s *Stream) read(ctx context.Context, ln *lane, seq uint64, messages, bytes int) ([]Message, uint64, error) {
 	l := s.link.Load()
 	horizon := ln.horizon.Load()
-	if l.server != nil && seq > horizon {
+	if l.server != nil && placeOf(seq) > horizon {
 		return nil, seq, nil
 	}
 	var out []Message
 	next := seq
-	err := s.direct(ctx, l, ln, directGet{Seq: seq, Batch: messages, MaxBytes: bytes}, func(at uint64, when time.Time, header nats.Header, data []byte) {
-		if l.server != nil && at > horizon {
+	err := s.direct(ctx, l, ln, directGet{Seq: placeOf(seq), Batch: messages, MaxBytes: bytes}, func(place uint64, when time.Time, header nats.Header, data []byte) {
+		if l.server != nil && place > horizon {
 			return
 		}
-		next = at + 1
+		next = lastSeq(place) + 1
 		if len(data) == 0 && header.Get(eventsHeader) == "0" {
 			return // a mark
 		}
-		m := Message{Seq: at, At: when, Bytes: len(data), Raw: data}
-		m.Batch, m.Err = DecodeBatch(data)
-		out = append(out, m)
+		ungroup(place, header, data, func(at uint64, data []byte, err error) {
+			if at < seq {
+				return // of a group that was read in part
+			}
+			m := Message{Seq: at, At: when, Bytes: len(data), Raw: data, Err: err}
+			if err == nil {
+				m.Batch, m.Err = DecodeBatch(data)
+			}
+			out = append(out, m)
+		})
 	})
 	return out, next, err
 }
@@ -208,13 +215,13 @@ func (s *Stream) State(ctx context.Context, of Lane) (State, error) {
 		return State{}, err
 	}
 	state := State{
-		FirstSeq: info.State.FirstSeq,
-		LastSeq:  info.State.LastSeq,
+		FirstSeq: firstSeq(info.State.FirstSeq),
+		LastSeq:  lastSeq(info.State.LastSeq),
 		Bytes:    int64(info.State.Bytes),
 		MaxBytes: info.Config.MaxBytes,
 	}
 	if l.server != nil {
-		state.LastSeq = min(state.LastSeq, ln.horizon.Load())
+		state.LastSeq = min(state.LastSeq, lastSeq(ln.horizon.Load()))
 	}
 	return state, nil
 }
@@ -245,7 +252,7 @@ func (s *Stream) Waiting(ctx context.Context, in Lane, after uint64) (events int
 		}
 		last = info.State.LastSeq
 	}
-	ln.index.cover(after)
+	ln.index.cover(placeOf(after))
 	// Messages that this process has not published, of an earlier life or of
 	// another replica, are counted from their headers once.
 	for next := ln.index.next(); next <= last; {
@@ -271,9 +278,15 @@ func (s *Stream) Waiting(ctx context.Context, in Lane, after uint64) (events int
 		}
 		next = max(seen, ln.index.next())
 	}
-	events, first := ln.index.after(after)
-	if events == 0 {
-		return 0, time.Time{}, nil
+	var rest int64
+	if after%groupMost != 0 {
+		if rest, oldest, err = s.restOf(ctx, l, ln, after); err != nil {
+			return 0, time.Time{}, err
+		}
+	}
+	events, first := ln.index.after(placeOf(after))
+	if events == 0 || rest > 0 {
+		return events + rest, oldest, nil
 	}
 	err = s.direct(ctx, l, ln, directGet{Seq: first, Batch: 1}, func(_ uint64, when time.Time, _ nats.Header, _ []byte) {
 		oldest = when
@@ -296,7 +309,8 @@ func (s *Stream) Purge(ctx context.Context, in Lane, through uint64, keep time.D
 		return readFault(err)
 	}
 	state := stream.CachedInfo().State
-	if state.Msgs == 0 || through < state.FirstSeq {
+	committed := through / groupMost // a group that is committed in part stays
+	if state.Msgs == 0 || committed < state.FirstSeq {
 		return nil
 	}
 	// The first message that is young enough to stay.
@@ -314,7 +328,7 @@ func (s *Stream) Purge(ctx context.Context, in Lane, through uint64, keep time.D
 		mean := max(int64(state.Bytes/state.Msgs), 1)
 		keepFrom = max(keepFrom, state.FirstSeq+uint64(excess/mean))
 	}
-	keepFrom = min(keepFrom, through+1)
+	keepFrom = min(keepFrom, committed+1)
 	if keepFrom <= state.FirstSeq {
 		return nil
 	}
@@ -325,7 +339,8 @@ func (s *Stream) Purge(ctx context.Context, in Lane, through uint64, keep time.D
 	return nil
 }
 
-// followBehind is how far a follower may fall behind before it skips.
+// followBehind is how many stored messages a follower may fall behind before it
+// skips.
 const followBehind = 2000
 
 // Follow calls fn with every message from now on until ctx ends. A follower
@@ -371,8 +386,8 @@ func (s *Stream) FollowFrom(ctx context.Context, from Lane, seq uint64, fn func(
 		if now := s.Incarnation(from); now != incarnation {
 			incarnation, seq = now, state.FirstSeq
 		}
-		if state.LastSeq > seq+followBehind {
-			skipTo := state.LastSeq - followBehind/2
+		if state.LastSeq > seq+lastSeq(followBehind) {
+			skipTo := state.LastSeq - lastSeq(followBehind/2) + 1
 			all, _, err := s.Waiting(ctx, from, seq-1)
 			if err != nil {
 				continue

@@ -19,6 +19,7 @@ const startWait = 30 * time.Second
 // the streams.
 func (s *Stream) connect(ctx context.Context) (*link, error) {
 	l := &link{}
+	l.life, l.end = context.WithCancel(context.Background())
 	url := s.cfg.URL
 	options := []nats.Option{
 		nats.Name("causality"),
@@ -28,6 +29,7 @@ func (s *Stream) connect(ctx context.Context) (*link, error) {
 	if url == "" {
 		var err error
 		if l.server, err = s.startServer(); err != nil {
+			l.close()
 			return nil, err
 		}
 		options = append(options, nats.InProcessServer(l.server))
@@ -76,6 +78,7 @@ func (s *Stream) startServer() (*server.Server, error) {
 }
 
 func (l *link) close() {
+	l.end()
 	if l.conn != nil {
 		l.conn.Close()
 	}
@@ -91,7 +94,7 @@ func (s *Stream) mark(ctx context.Context, l *link) error {
 	ctx, cancel := context.WithTimeout(ctx, ackWait)
 	defer cancel()
 	for _, ln := range s.lanes {
-		seq, err := s.send(ctx, l, ln, nil, 0)
+		place, err := s.send(ctx, l, ln, nats.Header{}, nil, 0)
 		var refused *jetstream.APIError
 		if errors.As(err, &refused) {
 			continue // full by its own limit: that is not a broken disk
@@ -99,7 +102,7 @@ func (s *Stream) mark(ctx context.Context, l *link) error {
 		if err != nil {
 			return fmt.Errorf("write to the %s lane: %w", ln.name, err)
 		}
-		ln.stored(seq, 0)
+		ln.stored(place, 0)
 	}
 	return nil
 }
@@ -112,10 +115,9 @@ func (s *Stream) suspectWrites() {
 }
 
 // watch replaces the embedded server after a write error, since the server
-// answers nothing from then on, and closes it when ctx ends. A configured
-// server heals itself, and the client reconnects.
+// answers nothing from then on, until ctx ends. A configured server heals
+// itself, and the client reconnects.
 func (s *Stream) watch(ctx context.Context) {
-	defer func() { s.link.Load().close() }()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {

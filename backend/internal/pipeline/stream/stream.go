@@ -1,6 +1,5 @@
 // Package stream owns the durable queue between the front door and the lake:
-// one JetStream message an accepted request, acknowledged only after it is on
-// disk. It embeds the NATS server, or talks to a cluster by URL, and is the only
+// accepted requests in order, each acknowledged only after it is on disk. It embeds the NATS server, or talks to a cluster by URL, and is the only
 // package that knows NATS and the stored protobuf form of a batch.
 //
 // It refuses to know what an event means, who may send one, and where the
@@ -20,7 +19,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/causality-project/causality/backend/internal/platform/failpoint"
 	"github.com/causality-project/causality/backend/internal/platform/fault"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -88,6 +86,8 @@ type link struct {
 	server *server.Server // nil for a configured URL
 	conn   *nats.Conn
 	js     jetstream.JetStream
+	life   context.Context // ends with the link: nothing answers from then on
+	end    context.CancelFunc
 }
 
 type lane struct {
@@ -96,12 +96,15 @@ type lane struct {
 	subject string
 
 	incarnation atomic.Pointer[string]
-	// horizon is the last sequence known to be on disk. The embedded server can
-	// show a message whose write failed; its sequence will be given away again,
-	// so no reader may see past the horizon.
+	// horizon is the place of the last message known to be on disk. The embedded
+	// server can show a message whose write failed; its place will be given away
+	// again, so no reader may see past the horizon.
 	horizon atomic.Uint64
 	news    notifier
 	index   index
+
+	queue   chan *waiter
+	drained chan struct{} // closed once nothing in the queue is written any more
 }
 
 // Open starts the embedded server, or connects to the configured one, and makes
@@ -131,7 +134,10 @@ func Open(ctx context.Context, cfg Config) (*Stream, error) {
 		done:    make(chan struct{}),
 	}
 	for _, name := range []Lane{Live, Import} {
-		s.lanes[name] = &lane{name: name, stream: "causality_" + string(name), subject: "causality." + string(name)}
+		s.lanes[name] = &lane{
+			name: name, stream: "causality_" + string(name), subject: "causality." + string(name),
+			queue: make(chan *waiter, maxInFlight), drained: make(chan struct{}),
+		}
 	}
 	l, err := s.connect(ctx)
 	if err != nil {
@@ -144,14 +150,20 @@ func Open(ctx context.Context, cfg Config) (*Stream, error) {
 		s.log.WarnContext(ctx, "the event stream takes no writes yet", "err", err)
 		s.suspectWrites()
 	}
+	var committers sync.WaitGroup
+	for _, ln := range s.lanes {
+		committers.Go(func() { s.commitAll(watch, ln) })
+	}
 	go func() {
 		defer close(s.done)
 		s.watch(watch)
+		committers.Wait()
+		s.link.Load().close()
 	}()
 	return s, nil
 }
 
-// Close flushes and stops the server. It is repeatable.
+// Close finishes what is being published and stops the server. It is repeatable.
 func (s *Stream) Close(ctx context.Context) error {
 	s.closed.Do(func() {
 		s.stop()
@@ -217,18 +229,17 @@ func (s *Stream) publish(ctx context.Context, ln *lane, data []byte, events int)
 	}
 	s.pending.Add(1)
 	defer s.pending.Add(-1)
-	seq, err := s.send(ctx, s.link.Load(), ln, data, events)
-	if err != nil {
+	if err := ln.enqueue(ctx, data, events); err != nil {
 		return s.publishFault(ctx, err)
 	}
-	ln.stored(seq, events)
-	failpoint.Hit("stream.after-publish")
 	return nil
 }
 
-// send publishes one message and waits for its acknowledgement.
-func (s *Stream) send(ctx context.Context, l *link, ln *lane, data []byte, events int) (uint64, error) {
-	msg := nats.Msg{Subject: ln.subject, Data: data, Header: nats.Header{eventsHeader: []string{strconv.Itoa(events)}}}
+// send publishes one message and waits for its acknowledgement, which tells its
+// place in the stream.
+func (s *Stream) send(ctx context.Context, l *link, ln *lane, header nats.Header, data []byte, events int) (uint64, error) {
+	header[eventsHeader] = []string{strconv.Itoa(events)}
+	msg := nats.Msg{Subject: ln.subject, Data: data, Header: header}
 	answer, err := l.conn.RequestMsgWithContext(ctx, &msg)
 	if err != nil {
 		return 0, err
@@ -265,16 +276,16 @@ func unavailable(err error, message string) error {
 	return &fault.Error{Kind: fault.Unavailable, Message: message, RetryAfter: retryAfter, Err: err}
 }
 
-// stored moves the horizon and the count of events after an acknowledgement,
-// and wakes readers.
-func (ln *lane) stored(seq uint64, events int) {
+// stored moves the horizon and the count of events after the acknowledgement of
+// the message at a place, and wakes readers.
+func (ln *lane) stored(place uint64, events int) {
 	for {
 		now := ln.horizon.Load()
-		if seq <= now || ln.horizon.CompareAndSwap(now, seq) {
+		if place <= now || ln.horizon.CompareAndSwap(now, place) {
 			break
 		}
 	}
-	ln.index.add(seq, events)
+	ln.index.add(place, events)
 	ln.news.wake()
 }
 
@@ -372,7 +383,9 @@ func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 		}
 		info = have.CachedInfo()
 	}
-	return incarnation, info.State.LastSeq, nil
+	// How sequences are counted is part of what they count: an offset of another
+	// numbering must not be taken for one of this.
+	return fmt.Sprint(incarnation, ".", groupMost), info.State.LastSeq, nil
 }
 
 func newIncarnation() string {

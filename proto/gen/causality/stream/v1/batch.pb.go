@@ -4,8 +4,9 @@
 // 	protoc        (unknown)
 // source: causality/stream/v1/batch.proto
 
-// What travels inside the stream: one Batch a message, one message an accepted
-// request. Only the server's stream package reads and writes it.
+// What travels inside the stream: one Batch an accepted request. A message is a
+// Batch, or with the header Causality-Batches a Group. Only the server's stream
+// package reads and writes it.
 
 package streamv1
 
@@ -25,6 +26,51 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Group is what was published together: its batches share one sync of the disk.
+type Group struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Batches       []*Batch               `protobuf:"bytes,1,rep,name=batches,proto3" json:"batches,omitempty"` // at most 64
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Group) GetBatches() []*Batch {
+	if x != nil {
+		return x.Batches
+	}
+	return nil
+}
+
 type Batch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	WorkspaceId   string                 `protobuf:"bytes,1,opt,name=workspace_id,json=workspaceId,proto3" json:"workspace_id,omitempty"`
@@ -41,7 +87,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[0]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -53,7 +99,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[0]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -66,7 +112,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{0}
+	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Batch) GetWorkspaceId() string {
@@ -150,7 +196,7 @@ type StoredEvent struct {
 
 func (x *StoredEvent) Reset() {
 	*x = StoredEvent{}
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[1]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -162,7 +208,7 @@ func (x *StoredEvent) String() string {
 func (*StoredEvent) ProtoMessage() {}
 
 func (x *StoredEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[1]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -175,7 +221,7 @@ func (x *StoredEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredEvent.ProtoReflect.Descriptor instead.
 func (*StoredEvent) Descriptor() ([]byte, []int) {
-	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{1}
+	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *StoredEvent) GetId() []byte {
@@ -322,7 +368,7 @@ type StoredContext struct {
 
 func (x *StoredContext) Reset() {
 	*x = StoredContext{}
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[2]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -334,7 +380,7 @@ func (x *StoredContext) String() string {
 func (*StoredContext) ProtoMessage() {}
 
 func (x *StoredContext) ProtoReflect() protoreflect.Message {
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[2]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -347,7 +393,7 @@ func (x *StoredContext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredContext.ProtoReflect.Descriptor instead.
 func (*StoredContext) Descriptor() ([]byte, []int) {
-	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{2}
+	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StoredContext) GetPlatform() string {
@@ -519,7 +565,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[3]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +577,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_causality_stream_v1_batch_proto_msgTypes[3]
+	mi := &file_causality_stream_v1_batch_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +590,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{3}
+	return file_causality_stream_v1_batch_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Rejected) GetIndex() int32 {
@@ -600,7 +646,9 @@ var File_causality_stream_v1_batch_proto protoreflect.FileDescriptor
 
 const file_causality_stream_v1_batch_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcausality/stream/v1/batch.proto\x12\x13causality.stream.v1\x1a\x1ecausality/event/v1/event.proto\"\xa9\x03\n" +
+	"\x1fcausality/stream/v1/batch.proto\x12\x13causality.stream.v1\x1a\x1ecausality/event/v1/event.proto\"=\n" +
+	"\x05Group\x124\n" +
+	"\abatches\x18\x01 \x03(\v2\x1a.causality.stream.v1.BatchR\abatches\"\xa9\x03\n" +
 	"\x05Batch\x12!\n" +
 	"\fworkspace_id\x18\x01 \x01(\tR\vworkspaceId\x12\x15\n" +
 	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x1f\n" +
@@ -690,28 +738,30 @@ func file_causality_stream_v1_batch_proto_rawDescGZIP() []byte {
 	return file_causality_stream_v1_batch_proto_rawDescData
 }
 
-var file_causality_stream_v1_batch_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_causality_stream_v1_batch_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_causality_stream_v1_batch_proto_goTypes = []any{
-	(*Batch)(nil),         // 0: causality.stream.v1.Batch
-	(*StoredEvent)(nil),   // 1: causality.stream.v1.StoredEvent
-	(*StoredContext)(nil), // 2: causality.stream.v1.StoredContext
-	(*Rejected)(nil),      // 3: causality.stream.v1.Rejected
-	nil,                   // 4: causality.stream.v1.Batch.DroppedEntry
-	(*v1.Library)(nil),    // 5: causality.event.v1.Library
-	(v1.Type)(0),          // 6: causality.event.v1.Type
+	(*Group)(nil),         // 0: causality.stream.v1.Group
+	(*Batch)(nil),         // 1: causality.stream.v1.Batch
+	(*StoredEvent)(nil),   // 2: causality.stream.v1.StoredEvent
+	(*StoredContext)(nil), // 3: causality.stream.v1.StoredContext
+	(*Rejected)(nil),      // 4: causality.stream.v1.Rejected
+	nil,                   // 5: causality.stream.v1.Batch.DroppedEntry
+	(*v1.Library)(nil),    // 6: causality.event.v1.Library
+	(v1.Type)(0),          // 7: causality.event.v1.Type
 }
 var file_causality_stream_v1_batch_proto_depIdxs = []int32{
-	5, // 0: causality.stream.v1.Batch.library:type_name -> causality.event.v1.Library
-	1, // 1: causality.stream.v1.Batch.events:type_name -> causality.stream.v1.StoredEvent
-	3, // 2: causality.stream.v1.Batch.rejected:type_name -> causality.stream.v1.Rejected
-	4, // 3: causality.stream.v1.Batch.dropped:type_name -> causality.stream.v1.Batch.DroppedEntry
-	6, // 4: causality.stream.v1.StoredEvent.type:type_name -> causality.event.v1.Type
-	2, // 5: causality.stream.v1.StoredEvent.context:type_name -> causality.stream.v1.StoredContext
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	1, // 0: causality.stream.v1.Group.batches:type_name -> causality.stream.v1.Batch
+	6, // 1: causality.stream.v1.Batch.library:type_name -> causality.event.v1.Library
+	2, // 2: causality.stream.v1.Batch.events:type_name -> causality.stream.v1.StoredEvent
+	4, // 3: causality.stream.v1.Batch.rejected:type_name -> causality.stream.v1.Rejected
+	5, // 4: causality.stream.v1.Batch.dropped:type_name -> causality.stream.v1.Batch.DroppedEntry
+	7, // 5: causality.stream.v1.StoredEvent.type:type_name -> causality.event.v1.Type
+	3, // 6: causality.stream.v1.StoredEvent.context:type_name -> causality.stream.v1.StoredContext
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_causality_stream_v1_batch_proto_init() }
@@ -719,14 +769,14 @@ func file_causality_stream_v1_batch_proto_init() {
 	if File_causality_stream_v1_batch_proto != nil {
 		return
 	}
-	file_causality_stream_v1_batch_proto_msgTypes[1].OneofWrappers = []any{}
+	file_causality_stream_v1_batch_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causality_stream_v1_batch_proto_rawDesc), len(file_causality_stream_v1_batch_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
