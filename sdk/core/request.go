@@ -47,12 +47,17 @@ func (c *Core) trailer(now Micros) []byte {
 	dst := appendTime(make([]byte, 0, 160), 2, now)
 	dst = appendText(dst, 3, c.batch.id)
 	dst = appendTexts(dst, 4, c.cfg.Library.Name, c.cfg.Library.Version)
+	return c.appendUnreported(dst, 5)
+}
+
+// appendUnreported appends what was dropped and not told the server yet.
+func (c *Core) appendUnreported(dst []byte, field int) []byte {
 	for i, n := range c.unreported {
 		if n == 0 {
 			continue
 		}
 		var start int
-		dst, start = openMessage(dst, 5)
+		dst, start = openMessage(dst, field)
 		dst = appendText(dst, 1, string(reported[i]))
 		dst = appendInt(dst, 2, int64(n))
 		dst = closeMessage(dst, start)

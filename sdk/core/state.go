@@ -19,17 +19,7 @@ func (c *Core) encodeState() []byte {
 	dst = appendInt(dst, 7, int64(c.floor))
 	dst = appendInt(dst, 8, int64(c.limit))
 	dst = appendBool(dst, 9, c.optedOut)
-	for i, n := range c.unreported {
-		if n == 0 {
-			continue
-		}
-		var start int
-		dst, start = openMessage(dst, 10)
-		dst = appendText(dst, 1, string(reported[i]))
-		dst = appendInt(dst, 2, int64(n))
-		dst = closeMessage(dst, start)
-	}
-	return dst
+	return c.appendUnreported(dst, 10)
 }
 
 // decodeState takes what it can read; a damaged state costs a repeated batch or a

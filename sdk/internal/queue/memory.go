@@ -1,7 +1,7 @@
 package queue
 
 import (
-	"bytes"
+	"cmp"
 	"slices"
 
 	"github.com/causality-project/causality/sdk/core"
@@ -10,10 +10,10 @@ import (
 // Memory is a queue that ends with the process. It is not safe for concurrent use.
 type Memory struct {
 	blocks []core.Block
-	state  []byte
 }
 
-// Commit makes the change; it cannot fail.
+// Commit makes the change; it cannot fail. The state is for a next process, and
+// so for nobody here.
 func (m *Memory) Commit(change core.Change) error {
 	for _, r := range change.Delete {
 		from := m.find(r.First)
@@ -26,20 +26,11 @@ func (m *Memory) Commit(change core.Change) error {
 		}
 	}
 	m.blocks = append(m.blocks, change.Append...)
-	m.state = bytes.Clone(change.State)
 	return nil
 }
 
 func (m *Memory) find(seq uint64) int {
-	i, _ := slices.BinarySearchFunc(m.blocks, seq, func(b core.Block, seq uint64) int {
-		switch {
-		case b.Seq < seq:
-			return -1
-		case b.Seq > seq:
-			return 1
-		}
-		return 0
-	})
+	i, _ := slices.BinarySearchFunc(m.blocks, seq, func(b core.Block, seq uint64) int { return cmp.Compare(b.Seq, seq) })
 	return i
 }
 
