@@ -22,7 +22,11 @@ func (c *doctorCommand) Run(ctx context.Context, t *terminal) error {
 		if from == "" {
 			from = "default"
 		}
-		settings.rows = append(settings.rows, []string{name, t.settings.values[name], from})
+		value := t.settings.values[name]
+		if from == "default" && (value == "" || value == "0" || value == "0s" || value == "[]") {
+			value = "–" // what the platform does then stands in causality serve --help
+		}
+		settings.rows = append(settings.rows, []string{name, value, from})
 	}
 	if err := settings.print(t.Out, "table"); err != nil {
 		return err

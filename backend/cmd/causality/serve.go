@@ -33,7 +33,11 @@ func (c *serveCommand) Run(ctx context.Context, t *terminal) error {
 			return err
 		}
 		if link != "" {
-			t.note("Open this address to sign in as the owner (once, within 24 hours; causality users link makes another):")
+			another := "causality users link"
+			if c.Data != "" {
+				another += " --data " + c.Data
+			}
+			t.note("Open this address to sign in as the owner (once, within 24 hours; %s makes another):", another)
 			if _, err := fmt.Fprintln(t.Out, link); err != nil {
 				return err
 			}

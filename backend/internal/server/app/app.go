@@ -100,10 +100,7 @@ func Start(ctx context.Context, cfg Config, version string, log *slog.Logger) (_
 	}
 	webConfig := web.Config{
 		PublicURL: checked.publicURL, TrustedProxies: checked.proxies, Auth: parts.auth, Apps: parts.apps,
-		Handlers: handlers, Registry: parts.registry, Logger: log,
-	}
-	if traces.Enabled {
-		webConfig.Traces = traces.Provider
+		Handlers: handlers, Registry: parts.registry, Traces: traces.Provider, Logger: log,
 	}
 	if err := a.serve(webConfig, parts, listeners); err != nil {
 		return nil, err

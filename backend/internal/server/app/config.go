@@ -30,11 +30,11 @@ type Config struct {
 	ObjectStore string `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path (default: lake/objects in the data directory)."`
 	QueryEngine string `name:"query-engine" env:"CAUSALITY_QUERY_ENGINE" default:"duckdb" help:"What answers questions: duckdb."`
 
-	SinkMaxRows    int           `name:"sink-max-rows" env:"CAUSALITY_SINK_MAX_ROWS" placeholder:"N" help:"Events of one object at most."`
-	SinkMaxBytes   int64         `name:"sink-max-bytes" env:"CAUSALITY_SINK_MAX_BYTES" placeholder:"N" help:"Bytes of events that one object takes at most."`
-	SinkMaxAge     time.Duration `name:"sink-max-age" env:"CAUSALITY_SINK_MAX_AGE" placeholder:"DURATION" help:"Longest that an event waits for its object, such as 1s."`
+	SinkMaxRows    int           `name:"sink-max-rows" env:"CAUSALITY_SINK_MAX_ROWS" placeholder:"N" help:"Events of one object at most (default: 50,000)."`
+	SinkMaxBytes   int64         `name:"sink-max-bytes" env:"CAUSALITY_SINK_MAX_BYTES" placeholder:"N" help:"Bytes of events that one object takes at most (default: 32 MiB)."`
+	SinkMaxAge     time.Duration `name:"sink-max-age" env:"CAUSALITY_SINK_MAX_AGE" placeholder:"DURATION" help:"Longest that an event waits for its object (default: 1s)."`
 	StreamMaxBytes int64         `name:"stream-max-bytes" env:"CAUSALITY_STREAM_MAX_BYTES" placeholder:"N" help:"Bytes that the stream may hold before ingest answers 503 (default: 8 GiB)."`
-	QueryMemory    int64         `name:"query-memory" env:"CAUSALITY_QUERY_MEMORY" placeholder:"BYTES" help:"Memory that one query may use."`
+	QueryMemory    int64         `name:"query-memory" env:"CAUSALITY_QUERY_MEMORY" placeholder:"BYTES" help:"Memory that one query may use (default: an eighth of the machine, at least 512 MiB)."`
 
 	LogLevel  string `name:"log-level" env:"CAUSALITY_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 	LogFormat string `name:"log-format" env:"CAUSALITY_LOG_FORMAT" default:"text" enum:"text,json" help:"text or json."`
