@@ -21,7 +21,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.26.0"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // NewLogger writes logs to w. level is debug, info, warn or error; format is
@@ -63,8 +62,7 @@ func MetricsHandler(registry *prometheus.Registry) http.Handler {
 
 // Traces is where spans go. Close delivers what is buffered.
 type Traces struct {
-	Provider trace.TracerProvider
-	Enabled  bool
+	Provider trace.TracerProvider // nil: nobody asked for spans
 	shutdown func(context.Context) error
 }
 
@@ -72,7 +70,7 @@ type Traces struct {
 // OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set, and costs nothing otherwise.
 func NewTraces(ctx context.Context, version string) (*Traces, error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
-		return &Traces{Provider: noop.NewTracerProvider()}, nil
+		return &Traces{}, nil
 	}
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
@@ -86,7 +84,7 @@ func NewTraces(ctx context.Context, version string) (*Traces, error) {
 		return nil, fmt.Errorf("describe this process to the trace exporter: %w", err)
 	}
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(attributes))
-	return &Traces{Provider: provider, Enabled: true, shutdown: provider.Shutdown}, nil
+	return &Traces{Provider: provider, shutdown: provider.Shutdown}, nil
 }
 
 // Close flushes within ctx. It may be called again.

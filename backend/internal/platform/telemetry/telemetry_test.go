@@ -58,12 +58,8 @@ func TestTracesAreOffWithoutAnEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if traces.Enabled {
-		t.Error("enabled without an endpoint")
-	}
-	_, span := traces.Provider.Tracer("x").Start(context.Background(), "y")
-	if span.IsRecording() {
-		t.Error("a span was recorded")
+	if traces.Provider != nil {
+		t.Error("spans without an endpoint")
 	}
 	if err := traces.Close(context.Background()); err != nil {
 		t.Error(err)
