@@ -200,8 +200,9 @@ type viewer struct {
 	missed             atomic.Int64
 	lost               chan struct{} // holds one token: missed has grown
 
-	second  time.Time // when the running second began, and how many it took;
-	inTaken int       // of the hub's goroutine alone
+	// Of the hub's goroutine alone.
+	second time.Time // when the running second began
+	taken  int       // frames in it
 }
 
 func newViewer(workspaceID, appID string, names []string) *viewer {
@@ -221,12 +222,12 @@ func (v *viewer) wants(name string) bool { return len(v.names) == 0 || slices.Co
 // admits reports whether one more frame fits, and counts it as missed if not.
 func (v *viewer) admits(now time.Time) bool {
 	if now.Sub(v.second) >= time.Second {
-		v.second, v.inTaken = now, 0
+		v.second, v.taken = now, 0
 	}
-	if v.inTaken >= maxRate || len(v.frames) == cap(v.frames) {
+	if v.taken >= maxRate || len(v.frames) == cap(v.frames) {
 		v.lose(1)
 		return false
 	}
-	v.inTaken++
+	v.taken++
 	return true
 }
