@@ -39,9 +39,6 @@ func (k *knownEvent) load(stored map[string]bool) {
 func (k *knownEvent) learn(seen map[string]*seenProperty) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(seen) == 0 {
-		return
-	}
 	for name, p := range seen {
 		k.properties[name] = k.properties[name] || len(p.samples) >= maxSamples
 	}
