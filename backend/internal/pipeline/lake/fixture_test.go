@@ -163,7 +163,7 @@ func (h *house) sendTo(app string, lane stream.Lane, events ...event.Event) {
 func (h *house) settle() {
 	h.t.Helper()
 	h.until("the stream has landed", func() bool {
-		c, err := h.lake.Counters(h.ctx, "")
+		c, _, err := h.lake.Counters(h.ctx, "")
 		return err == nil && c.Waiting == 0
 	})
 }
@@ -244,7 +244,7 @@ func (h *house) holds(app string, want []event.ID) {
 	if len(got) != len(distinct) {
 		h.t.Fatalf("%d distinct events, want %d", len(got), len(distinct))
 	}
-	c, err := h.lake.Counters(h.ctx, app)
+	c, _, err := h.lake.Counters(h.ctx, app)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestEventsLandOnceAndAreQueryable(t *testing.T) {
 	h.settle()
 	h.holds(h.app, idsOf(first, second))
 	h.holds(other, idsOf(third))
-	c, err := h.lake.Counters(h.ctx, "")
+	c, _, err := h.lake.Counters(h.ctx, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestIdsOfEveryKindAreKnownAgainAfterRestarts(t *testing.T) {
 			}
 		}
 		h.open()
-		c, err := h.lake.Counters(h.ctx, h.app)
+		c, _, err := h.lake.Counters(h.ctx, h.app)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +261,7 @@ func TestRefusedEventsAndDropsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.until("the refused event is counted", func() bool {
-		c, err := h.lake.Counters(h.ctx, h.app)
+		c, _, err := h.lake.Counters(h.ctx, h.app)
 		return err == nil && c.Rejected == 1 && c.Dropped == 4
 	})
 }

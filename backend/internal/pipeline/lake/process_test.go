@@ -172,7 +172,7 @@ func (h *house) survived(acknowledged []event.ID) {
 			h.t.Fatalf("acknowledged event %x is there %d times", id, got[id])
 		}
 	}
-	c, err := h.lake.Counters(h.ctx, h.app)
+	c, _, err := h.lake.Counters(h.ctx, h.app)
 	if err != nil {
 		h.t.Fatal(err)
 	}

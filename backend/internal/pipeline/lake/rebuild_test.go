@@ -53,7 +53,7 @@ func TestRebuildRestoresEverythingFromTheObjects(t *testing.T) {
 			h.sendTo(other, stream.Live, someEvents(10)...)
 			h.send(stream.Live, identify(1, 1, "a", "u1"), visit(2, "a", ""))
 			h.settle()
-			before, err := h.lake.Counters(h.ctx, "")
+			before, _, err := h.lake.Counters(h.ctx, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +69,7 @@ func TestRebuildRestoresEverythingFromTheObjects(t *testing.T) {
 			h.rebuild()
 			h.start()
 			h.settle()
-			after, err := h.lake.Counters(h.ctx, "")
+			after, _, err := h.lake.Counters(h.ctx, "")
 			if err != nil {
 				t.Fatal(err)
 			}

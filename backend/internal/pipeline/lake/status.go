@@ -72,17 +72,17 @@ type Counters struct {
 }
 
 // Counters counts one app of ctx's workspace, or all of its apps for an empty
-// appID. Waiting is known for the whole installation only, and zero for an app.
-func (l *Lake) Counters(ctx context.Context, appID string) (Counters, error) {
-	all, through, err := l.appCounters(ctx)
+// appID, and each app by its id, as of one instant. Waiting is known for the
+// whole installation only, and zero for an app.
+func (l *Lake) Counters(ctx context.Context, appID string) (sum Counters, each map[string]Counters, err error) {
+	each, through, err := l.appCounters(ctx)
 	if err != nil {
-		return Counters{}, err
+		return Counters{}, nil, err
 	}
 	if appID != "" {
-		return all[appID], nil
+		return each[appID], each, nil
 	}
-	var sum Counters
-	for _, c := range all {
+	for _, c := range each {
 		sum.Stored += c.Stored
 		sum.Duplicates += c.Duplicates
 		sum.Queryable += c.Queryable
@@ -93,16 +93,10 @@ func (l *Lake) Counters(ctx context.Context, appID string) (Counters, error) {
 		}
 	}
 	if sum.Waiting, _, err = l.waiting(ctx, through); err != nil {
-		return Counters{}, err
+		return Counters{}, nil, err
 	}
 	sum.Accepted = sum.Stored + sum.Waiting
-	return sum, nil
-}
-
-// AppCounters counts each app of ctx's workspace, by app id, what has landed.
-func (l *Lake) AppCounters(ctx context.Context) (map[string]Counters, error) {
-	counters, _, err := l.appCounters(ctx)
-	return counters, err
+	return sum, each, nil
 }
 
 func (l *Lake) appCounters(ctx context.Context) (counters map[string]Counters, through landed, err error) {

@@ -82,11 +82,7 @@ func (h *Handler) count(ctx context.Context, wanted string, report *healthv1.Rep
 		}
 		appID = app.ID
 	}
-	counters, err := h.cfg.Lake.Counters(ctx, appID)
-	if err != nil {
-		return err
-	}
-	each, err := h.cfg.Lake.AppCounters(ctx)
+	counters, each, err := h.cfg.Lake.Counters(ctx, appID)
 	if err != nil {
 		return err
 	}
