@@ -94,24 +94,25 @@ func (l *Lake) compactDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// One app with a damaged object must not keep the others from being merged.
+	var problems []error
 	for _, workspaceID := range workspaces {
 		apps, err := l.appsToCompact(ctx, workspaceID)
 		if err != nil {
-			return err
+			return errors.Join(append(problems, err)...)
 		}
 		for _, appID := range apps {
-			for {
-				merged, err := l.compactOnce(ctx, workspaceID, appID, due, shareOfCPU)
-				if err != nil {
-					return fmt.Errorf("compact app %s: %w", appID, err)
+			for merged := true; merged; {
+				if merged, err = l.compactOnce(ctx, workspaceID, appID, due, shareOfCPU); err != nil {
+					problems = append(problems, fmt.Errorf("compact app %s: %w", appID, err))
 				}
-				if !merged {
-					break
-				}
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
 		}
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 // appsToCompact lists the apps that may have something due, cheaply.
