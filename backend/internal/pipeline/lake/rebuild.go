@@ -282,12 +282,13 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 			return fmt.Errorf("write manifest: %w", err)
 		}
-		r.lake.links.forget(appID)
 		return r.lake.seen.Cover(appID, seen.Union(seen.Ranges{1, max(commits, 1)}))
 	})
 	if err != nil {
 		return errors.Join(err, r.lake.seen.Reset(appID))
 	}
+	// Not before the commit: a question meanwhile would bring the old links back.
+	r.lake.links.forget(appID)
 	if len(repeated) == 0 {
 		return nil
 	}
