@@ -107,6 +107,54 @@ func TestRowsSurviveTheRoundTrip(t *testing.T) {
 	}
 }
 
+// columns are what SQL sees in an object, by name and type, in file order.
+var columns = [][2]string{
+	{"app_id", "VARCHAR"},
+	{"seq", "BIGINT"},
+	{"event_id", "UUID"},
+	{"event", "VARCHAR"},
+	{"type", "VARCHAR"},
+	{"user_key", "BIGINT"},
+	{"user_id", "VARCHAR"},
+	{"anonymous_id", "VARCHAR"},
+	{"session_key", "BIGINT"},
+	{"session_id", "VARCHAR"},
+	{"ts", "TIMESTAMP WITH TIME ZONE"},
+	{"original_ts", "TIMESTAMP WITH TIME ZONE"},
+	{"received_at", "TIMESTAMP WITH TIME ZONE"},
+	{"platform", "VARCHAR"},
+	{"os", "VARCHAR"},
+	{"os_version", "VARCHAR"},
+	{"app_version", "VARCHAR"},
+	{"device_model", "VARCHAR"},
+	{"device_type", "VARCHAR"},
+	{"browser", "VARCHAR"},
+	{"country", "VARCHAR"},
+	{"region", "VARCHAR"},
+	{"city", "VARCHAR"},
+	{"locale", "VARCHAR"},
+	{"page_url", "VARCHAR"},
+	{"page_path", "VARCHAR"},
+	{"referrer_host", "VARCHAR"},
+	{"utm_source", "VARCHAR"},
+	{"utm_medium", "VARCHAR"},
+	{"utm_campaign", "VARCHAR"},
+	{"utm_term", "VARCHAR"},
+	{"utm_content", "VARCHAR"},
+	{"revenue", "DOUBLE"},
+	{"currency", "VARCHAR"},
+	{"library", "VARCHAR"},
+	{"library_version", "VARCHAR"},
+	{"correlation_id", "VARCHAR"},
+	{"groups", "VARCHAR"},
+	{"context", "VARCHAR"},
+	{"properties", "VARCHAR"},
+	{"traits", "VARCHAR"},
+	{"group_type", "VARCHAR"},
+	{"group_id", "VARCHAR"},
+	{"previous_id", "VARCHAR"},
+}
+
 // The engine that answers questions must read the columns by their documented
 // types, in row groups that it can read in parallel.
 func TestDuckDBReadsTheDocumentedTypes(t *testing.T) {
@@ -125,19 +173,15 @@ func TestDuckDBReadsTheDocumentedTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer described.Close()
-	var got []Column
+	var got [][2]string
 	for described.Next() {
-		var c Column
-		if err := described.Scan(&c.Name, &c.SQLType); err != nil {
+		var c [2]string
+		if err := described.Scan(&c[0], &c[1]); err != nil {
 			t.Fatal(err)
 		}
 		got = append(got, c)
 	}
-	want := slices.Clone(Columns)
-	for i := range want {
-		want[i].Description = ""
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(columns, got); diff != "" {
 		t.Errorf("columns (-documented +read):\n%s", diff)
 	}
 

@@ -24,13 +24,13 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read footer: %w", err)
 	}
-	leaves := file.Schema().Columns()
+	leaves, names := file.Schema().Columns(), schema.Columns()
 	if len(leaves) != columnCount {
 		return nil, fmt.Errorf("read footer: %d columns where schema version %d has %d", len(leaves), Version, columnCount)
 	}
 	for i, leaf := range leaves {
-		if len(leaf) != 1 || leaf[0] != Columns[i].Name {
-			return nil, fmt.Errorf("read footer: column %d is %q where schema version %d has %q", i, leaf, Version, Columns[i].Name)
+		if len(leaf) != 1 || leaf[0] != names[i][0] {
+			return nil, fmt.Errorf("read footer: column %d is %q where schema version %d has %q", i, leaf, Version, names[i][0])
 		}
 	}
 	return &File{file: file}, nil

@@ -19,13 +19,6 @@ const (
 	RowGroupRows = 122_880
 )
 
-// Column describes a column as SQL sees it.
-type Column struct {
-	Name        string
-	SQLType     string
-	Description string
-}
-
 // layout names the columns in file order. Text that repeats has a dictionary;
 // JSON and ids that do not repeat are plain, where a dictionary only costs.
 type layout struct {
@@ -123,54 +116,6 @@ const (
 	ColPreviousID
 	columnCount
 )
-
-// Columns lists the columns in file order.
-var Columns = []Column{
-	{"app_id", "VARCHAR", "The app that sent the event"},
-	{"seq", "BIGINT", "Order of acceptance within live traffic, and within imports"},
-	{"event_id", "UUID", "Identity of the event; sent again, it counts once"},
-	{"event", "VARCHAR", "Name of the event"},
-	{"type", "VARCHAR", "TRACK, IDENTIFY, GROUP or ALIAS"},
-	{"user_key", "BIGINT", "The person, person links applied; NULL without any identity"},
-	{"user_id", "VARCHAR", "User id as sent"},
-	{"anonymous_id", "VARCHAR", "Anonymous id as sent"},
-	{"session_key", "BIGINT", "Key of the session id; unique together with user_key"},
-	{"session_id", "VARCHAR", "Session id as sent"},
-	{"ts", "TIMESTAMP WITH TIME ZONE", "When it happened, corrected for a wrong clock"},
-	{"original_ts", "TIMESTAMP WITH TIME ZONE", "Time as sent, where ts was corrected"},
-	{"received_at", "TIMESTAMP WITH TIME ZONE", "When the server accepted it"},
-	{"platform", "VARCHAR", "web, ios, android, server, …"},
-	{"os", "VARCHAR", "Operating system"},
-	{"os_version", "VARCHAR", "Version of the operating system"},
-	{"app_version", "VARCHAR", "Version of the sending app"},
-	{"device_model", "VARCHAR", "Model of the device"},
-	{"device_type", "VARCHAR", "desktop, phone, tablet, bot, …"},
-	{"browser", "VARCHAR", "Browser"},
-	{"country", "VARCHAR", "Country"},
-	{"region", "VARCHAR", "Region or state"},
-	{"city", "VARCHAR", "City"},
-	{"locale", "VARCHAR", "Language and region of the device"},
-	{"page_url", "VARCHAR", "Address of the page"},
-	{"page_path", "VARCHAR", "Path of the page"},
-	{"referrer_host", "VARCHAR", "Host that linked to the page"},
-	{"utm_source", "VARCHAR", "Campaign source"},
-	{"utm_medium", "VARCHAR", "Campaign medium"},
-	{"utm_campaign", "VARCHAR", "Campaign name"},
-	{"utm_term", "VARCHAR", "Campaign term"},
-	{"utm_content", "VARCHAR", "Campaign content"},
-	{"revenue", "DOUBLE", "The property revenue, where it is a number"},
-	{"currency", "VARCHAR", "The property currency"},
-	{"library", "VARCHAR", "SDK that sent the event"},
-	{"library_version", "VARCHAR", "Version of that SDK"},
-	{"correlation_id", "VARCHAR", "Ties the event to a request or trace"},
-	{"groups", "VARCHAR", "JSON object of group type to group id"},
-	{"context", "VARCHAR", "JSON object of what else surrounds the event"},
-	{"properties", "VARCHAR", "JSON object of the event's properties"},
-	{"traits", "VARCHAR", "JSON of traits, for IDENTIFY and GROUP"},
-	{"group_type", "VARCHAR", "Type of the group, for GROUP"},
-	{"group_id", "VARCHAR", "Id of the group, for GROUP"},
-	{"previous_id", "VARCHAR", "User id that becomes user_id, for ALIAS"},
-}
 
 var schema = parquet.SchemaOf(layout{})
 
