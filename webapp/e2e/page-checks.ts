@@ -11,9 +11,12 @@ export async function expectAccessible(page: Page) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     // Colours that are still changing would be measured half-way.
     await expect.poll(() => page.evaluate(() => document.getAnimations().length)).toBe(0);
-    const { violations } = await new AxeBuilder({ page })
-      .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"])
-      .analyze();
+    const axe = new AxeBuilder({ page });
+    // Only colours differ between the themes; the rest is looked at once.
+    const { violations } = await (colorScheme === themes[0]
+      ? axe.withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"])
+      : axe.withRules(["color-contrast"])
+    ).analyze();
     const said = violations.map(
       (v) =>
         `${colorScheme}: ${v.id}: ${v.help}\n  ${v.nodes.map((n) => `${n.target.join(" ")} ${n.failureSummary}`).join("\n  ")}`,
