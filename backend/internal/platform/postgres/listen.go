@@ -42,11 +42,7 @@ type listener struct {
 }
 
 func newHub(config *pgx.ConnConfig, log *slog.Logger) *hub {
-	config = config.Copy()
-	if config.RuntimeParams == nil {
-		config.RuntimeParams = map[string]string{}
-	}
-	return &hub{config: config, log: log, changed: make(chan struct{}, 1)}
+	return &hub{config: config.Copy(), log: log, changed: make(chan struct{}, 1)}
 }
 
 func (h *hub) add(channel string, l Listener) {

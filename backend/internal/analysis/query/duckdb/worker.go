@@ -443,9 +443,7 @@ func (w *worker) stream(rows *sql.Rows, columns []query.Column, j job, render re
 	return done, nil
 }
 
-var (
-	stackPattern = regexp.MustCompile(`(?s)\n\nStack Trace:.*`)
-)
+var stackPattern = regexp.MustCompile(`(?s)\n\nStack Trace:.*`)
 
 // describe turns an error into what travels to the parent. DuckDB's own
 // sentences are good; paths of ours are cut from them.
