@@ -32,9 +32,6 @@ func (s source) Snapshot(ctx context.Context, appID string, from, to time.Time) 
 		},
 	}
 	for _, o := range snapshot.Objects {
-		if o.Kind != "" && o.Kind != "events" {
-			continue // a projection repeats rows of the full objects
-		}
 		out.Objects = append(out.Objects, query.Object{ID: o.ID, Path: o.Path, Rows: o.Rows, Bytes: o.Bytes, LinkNumber: o.LinkNumber})
 	}
 	return out, nil
