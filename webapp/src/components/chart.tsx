@@ -83,13 +83,14 @@ export function Chart(props: Props) {
     [series, props.kind],
   );
 
-  // A new picture has other points.
+  // A new picture has other points; a fresher answer to the same question has not.
+  const periods = categories.join("\n");
   // biome-ignore lint/correctness/useExhaustiveDependencies: what changed is what resets it
   useEffect(() => {
     setPinned(false);
     setHover(undefined);
     setDrag(undefined);
-  }, [categories]);
+  }, [periods]);
 
   // A click elsewhere lets the point go; Enter moved the focus into its tooltip.
   useEffect(() => {

@@ -140,7 +140,11 @@ export function TrendPage() {
   const shown = useRef<
     { answer: QueryTrendResponse; at: number; question: Question; search: typeof search } | undefined
   >(undefined);
-  if (query.data && !query.isPlaceholderData) {
+  if (
+    query.data &&
+    !query.isPlaceholderData &&
+    (shown.current?.answer !== query.data || shown.current.question !== question)
+  ) {
     shown.current = { answer: query.data, at: query.dataUpdatedAt, question, search };
   }
   const answered = query.data ? shown.current : undefined;
