@@ -23,19 +23,14 @@ const manifestKey = "causality.manifest"
 // kindEvents is an object of whole events. The other kinds are derived from it.
 const kindEvents = "events"
 
-// Object is a row of the manifest: one Parquet object that answers count.
+// Object is one Parquet object of whole events that answers count.
 type Object struct {
-	ID            string
-	Key           string
-	Path          string // a local file with its contents
-	Kind          string
-	Level         int
-	SchemaVersion int
-	Rows          int64
-	Bytes         int64
-	MinTS         time.Time
-	MaxTS         time.Time
-	LinkNumber    int64 // its user keys are resolved through this person link
+	ID         string
+	Key        string
+	Path       string // a local file with its contents
+	Rows       int64
+	Bytes      int64
+	LinkNumber int64 // its user keys are resolved through this person link
 }
 
 // entry is a manifest row with what only the lake needs. It is what an object
@@ -162,8 +157,7 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 		// One statement, so that the version, the link number and the objects
 		// are of one instant.
 		rows, err := tx.Query(ctx, `
-			SELECT offsets.landed, coalesce(a.version, 0), coalesce(a.link_number, 0), o.object_id::text, o.key, o.kind, o.level, o.schema_version, o.rows, o.bytes,
-			  o.min_ts, o.max_ts, o.link_number
+			SELECT offsets.landed, coalesce(a.version, 0), coalesce(a.link_number, 0), o.object_id::text, o.key, o.rows, o.bytes, o.link_number
 			FROM (SELECT `+offsetsJSON+` AS landed) AS offsets
 			LEFT JOIN lake_apps a ON a.workspace_id = $1 AND a.app_id = $2
 			LEFT JOIN lake_objects o ON o.workspace_id = a.workspace_id AND o.app_id = a.app_id
@@ -176,20 +170,15 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 		entries = entries[:0]
 		oldest := int64(-1)
 		for rows.Next() {
-			var o Object
-			var id, key, kind *string
-			var level, schema *int
+			var id, key *string
 			var count, bytes, link *int64
-			var minTS, maxTS *time.Time
-			if err := rows.Scan(&through, &snapshot.Version, &snapshot.Links.Number, &id, &key, &kind, &level, &schema, &count, &bytes,
-				&minTS, &maxTS, &link); err != nil {
+			if err := rows.Scan(&through, &snapshot.Version, &snapshot.Links.Number, &id, &key, &count, &bytes, &link); err != nil {
 				return fmt.Errorf("read manifest: %w", err)
 			}
 			if id == nil { // an app without objects
 				continue
 			}
-			o = Object{ID: *id, Key: *key, Kind: *kind, Level: *level, SchemaVersion: *schema, Rows: *count, Bytes: *bytes,
-				MinTS: minTS.UTC(), MaxTS: maxTS.UTC(), LinkNumber: *link}
+			o := Object{ID: *id, Key: *key, Rows: *count, Bytes: *bytes, LinkNumber: *link}
 			if oldest < 0 || o.LinkNumber < oldest {
 				oldest = o.LinkNumber
 			}
