@@ -186,10 +186,12 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	say(w, http.StatusOK, "ready")
 }
 
-// Serve answers on a listener until Close. It returns nil after Close.
+// Serve answers on a listener until Close. It returns nil after Close. A
+// listener that fails ends the others too: whoever waits for all of them then
+// hears of it, instead of running half a server.
 func (s *Server) Serve(listener net.Listener) error {
 	if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+		return errors.Join(fmt.Errorf("serve %s: %w", listener.Addr(), err), s.http.Close())
 	}
 	return nil
 }

@@ -562,6 +562,27 @@ func TestTheSocketIsPrivateAndReplacesAnOldOne(t *testing.T) {
 	}
 }
 
+func TestAListenerThatFailsEndsTheOthers(t *testing.T) {
+	t.Parallel()
+	h := open(t, nil)
+	ended := make(chan error, 2)
+	var listeners []net.Listener
+	for range 2 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, listener)
+		go func() { ended <- h.Serve(listener) }()
+	}
+	if err := listeners[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-ended, <-ended); err == nil || !strings.Contains(err.Error(), listeners[0].Addr().String()) {
+		t.Errorf("%v, want an error that names the listener", err)
+	}
+}
+
 func TestCloseLetsAnswersInHandFinish(t *testing.T) {
 	t.Parallel()
 	h := open(t, nil)
