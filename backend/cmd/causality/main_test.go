@@ -122,7 +122,7 @@ func TestFlagsWinOverVariablesOverTheFile(t *testing.T) {
 		"log-level":  "error CAUSALITY_LOG_LEVEL",
 		"public-url": "https://file.example.com " + file,
 		"log-format": "text default",
-		"nats-url": "– default",
+		"nats-url":   "– default",
 	} {
 		if strings.Join(got[name], " ") != want {
 			t.Errorf("%s: %q, want %q", name, got[name], want)
