@@ -24,7 +24,8 @@ func (s *Stream) connect(ctx context.Context) (*link, error) {
 	options := []nats.Option{
 		nats.Name("causality"),
 		nats.MaxReconnects(-1),
-		nats.ReconnectBufSize(-1), // a publish while disconnected fails at once
+		nats.ReconnectBufSize(-1),                 // a publish while disconnected fails at once
+		nats.SyncQueueLen(4 * fetchChunkMessages), // the default allocates 512 KiB for each read
 	}
 	if url == "" {
 		var err error
