@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,10 +42,16 @@ type Config struct {
 type Version struct{ Name, Version string }
 
 // Handler answers HealthService.
-type Handler struct{ cfg Config }
+type Handler struct {
+	cfg Config
+
+	mu       sync.Mutex // guards what follows
+	measured time.Time  // when bytes was walked
+	bytes    map[string]int64
+}
 
 // New makes a handler.
-func New(cfg Config) *Handler { return &Handler{cfg: cfg} }
+func New(cfg Config) *Handler { return &Handler{cfg: cfg, bytes: map[string]int64{}} }
 
 // Report adds up the events of the workspace, or of one app, and asks every part
 // how it does. A part that is away is a line of the report, not an error of it.
@@ -164,11 +171,22 @@ func (h *Handler) disks(ctx context.Context) []*healthv1.Disk {
 			Name: "Objects", Path: usage.Path, UsedBytes: float64(usage.UsedBytes), FreeBytes: float64(usage.FreeBytes), TotalBytes: float64(usage.TotalBytes),
 		})
 	}
+	// Commands that wait for their events ask many times a second; the folders hold
+	// thousands of files.
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	walk := time.Since(h.measured) > 10*time.Second
+	if walk {
+		h.measured = time.Now()
+	}
 	for _, dir := range []struct{ name, path string }{{"Stream", h.cfg.StreamDir}, {"PostgreSQL", h.cfg.PostgresDir}} {
 		if dir.path == "" {
 			continue
 		}
-		disk := &healthv1.Disk{Name: dir.name, Path: dir.path, UsedBytes: float64(bytesUnder(dir.path))}
+		if walk {
+			h.bytes[dir.path] = bytesUnder(dir.path)
+		}
+		disk := &healthv1.Disk{Name: dir.name, Path: dir.path, UsedBytes: float64(h.bytes[dir.path])}
 		var stat syscall.Statfs_t
 		if err := syscall.Statfs(dir.path, &stat); err == nil {
 			disk.FreeBytes = float64(stat.Bavail) * float64(stat.Bsize)
