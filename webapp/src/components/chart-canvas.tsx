@@ -44,6 +44,7 @@ type Props = {
   axisFormat: (value: number) => string;
   drawn: { current: Drawn | null };
   handle?: { current: ChartHandle | null };
+  onReady?: () => void;
   onHover: (hover: Hover | undefined) => void;
   onClick: (hover: Hover) => void;
 };
@@ -256,6 +257,7 @@ export default function ChartCanvas(props: Props) {
   // biome-ignore lint/correctness/useExhaustiveDependencies: callbacks are read when they are called
   useEffect(() => {
     chart.current?.setOption(option(props, resolved), { notMerge: true });
+    latest.current.onReady?.();
   }, [kind, label, categories, complete, visible, marked, stacked, axisFormat, resolved]);
 
   return <div ref={box} className="absolute inset-0" />;

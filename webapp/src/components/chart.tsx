@@ -63,6 +63,8 @@ type Props = {
   /** A stretch was dragged across, both ends in. */
   onZoom?: (from: number, to: number) => void;
   handle?: { current: ChartHandle | null };
+  /** The first picture is drawn, the handle usable. */
+  onReady?: () => void;
   className?: string;
 };
 

@@ -115,6 +115,7 @@ export function TrendPage() {
   const [sql, setSql] = useState(false);
   const [dates, setDates] = useState(false);
   const chart = useRef<ChartHandle | null>(null);
+  const [ready, setReady] = useState(false);
 
   const commit = useCallback(
     (next: Question, nextView: View = view) => {
@@ -394,6 +395,7 @@ export function TrendPage() {
                   title={title}
                   zone={zone}
                   handle={chart}
+                  onReady={() => setReady(true)}
                   onHidden={(hidden) => look({ hidden })}
                   onZoom={(from, to) => {
                     const next = zoomTo(drawn, answered.question.grain, from, to, zone);
@@ -411,6 +413,7 @@ export function TrendPage() {
                 onHeat={() => look({ heat: !view.heat })}
                 onSql={() => setSql(true)}
                 onCsv={saveCsv}
+                pngWhy={ready ? undefined : "The picture is still being drawn."}
                 onPng={view.chart === "number" || isBlank(drawn) ? undefined : png}
               />
               {view.noTable || isBlank(drawn) ? null : (
@@ -631,6 +634,7 @@ function PictureView({
   title,
   zone,
   handle,
+  onReady,
   onHidden,
   onZoom,
   onBreakDown,
@@ -641,6 +645,7 @@ function PictureView({
   title: string;
   zone: string;
   handle: { current: ChartHandle | null };
+  onReady: () => void;
   onHidden: (hidden: string[]) => void;
   onZoom: (from: number, to: number) => void;
   onBreakDown: () => void;
@@ -727,6 +732,7 @@ function PictureView({
         stacked={stacked}
         format={format}
         handle={handle}
+        onReady={onReady}
         onZoom={onZoom}
         actions={(index, key, close) => {
           const of = drawn.series.find((s) => s.key === key);
@@ -806,6 +812,7 @@ function Foot({
   onHeat,
   onSql,
   onCsv,
+  pngWhy,
   onPng,
 }: {
   meta: Meta | undefined;
@@ -816,6 +823,7 @@ function Foot({
   onHeat: () => void;
   onSql: () => void;
   onCsv: () => void;
+  pngWhy: string | undefined;
   onPng: (() => void) | undefined;
 }) {
   const fetching = useIsFetching({ queryKey: ["insights", "trend"] }) > 0;
@@ -840,7 +848,7 @@ function Foot({
           CSV
         </Button>
         {onPng ? (
-          <Button look="ghost" icon={<Image size={14} strokeWidth={1.5} />} onClick={onPng}>
+          <Button look="ghost" icon={<Image size={14} strokeWidth={1.5} />} why={pngWhy} onClick={onPng}>
             PNG
           </Button>
         ) : null}
