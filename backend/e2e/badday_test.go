@@ -119,7 +119,7 @@ func TestIngestGoesOnWhilePostgreSQLIsAway(t *testing.T) {
 		t.Fatalf("status %d", status)
 	}
 	p.awaitCounts("shop", 1)
-	children := p.postgres()
+	children := p.awaitPostgres()
 	for _, pid := range children {
 		_ = syscall.Kill(pid, syscall.SIGSTOP)
 	}
@@ -136,7 +136,7 @@ func TestIngestGoesOnWhilePostgreSQLIsAway(t *testing.T) {
 	p.awaitCounts("shop", sent)
 
 	for range 3 {
-		for _, pid := range p.postgres() {
+		for _, pid := range p.awaitPostgres() { // the supervisor may be starting it still
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		for range 20 {
@@ -172,9 +172,16 @@ func (p *platform) postgres() []int {
 			}
 		}
 	}
-	if len(found) == 0 {
-		p.t.Fatal("no PostgreSQL runs below the server")
-	}
+	return found
+}
+
+func (p *platform) awaitPostgres() []int {
+	p.t.Helper()
+	var found []int
+	p.await(30*time.Second, "PostgreSQL runs below the server", func() bool {
+		found = p.postgres()
+		return len(found) > 0
+	})
 	return found
 }
 
