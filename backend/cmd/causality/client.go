@@ -53,7 +53,7 @@ func (c connection) open(ctx context.Context) (*server, error) {
 	if c.Key == "" {
 		return nil, usagef("--server needs --key: make one with causality keys create --app APP --kind secret on the server")
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // the standard library's own
+	transport := http.DefaultTransport.(*http.Transport).Clone() // the standard library's own
 	return &server{http: &http.Client{Transport: headers{transport, c.Key, c.Workspace}}, base: address.String()}, nil
 }
 

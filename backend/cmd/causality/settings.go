@@ -63,7 +63,7 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 	}
 	value, ok := s.file[flag.Name]
 	if !ok {
-		return nil, nil //nolint:nilnil // kong's way to say: not here
+		return nil, nil // kong's way to say: not here
 	}
 	s.from[flag.Name] = s.path
 	switch value := value.(type) {
@@ -76,7 +76,7 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 	case map[string]any:
 		return nil, fmt.Errorf("%s: %s is a group; it must be a plain value", s.path, flag.Name)
 	case nil:
-		return nil, nil //nolint:nilnil // an empty key is no value
+		return nil, nil // an empty key is no value
 	default:
 		return fmt.Sprint(value), nil
 	}

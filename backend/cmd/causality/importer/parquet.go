@@ -147,7 +147,7 @@ func converter(kind parquet.Type) func(parquet.Value) (Value, error) {
 		}
 	}
 	return func(v parquet.Value) (Value, error) {
-		switch v.Kind() { //nolint:exhaustive // the others are bytes
+		switch v.Kind() { // the others are bytes
 		case parquet.Boolean:
 			return Value{JSON, strconv.FormatBool(v.Boolean())}, nil
 		case parquet.Int32:
@@ -179,7 +179,7 @@ func float(f float64, bits int) (Value, error) {
 
 func decimal(v parquet.Value, scale int) (Value, error) {
 	number := new(big.Int)
-	switch v.Kind() { //nolint:exhaustive // the others are bytes
+	switch v.Kind() { // the others are bytes
 	case parquet.Int32:
 		number.SetInt64(int64(v.Int32()))
 	case parquet.Int64:

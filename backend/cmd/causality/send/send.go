@@ -54,7 +54,7 @@ type Options struct {
 // Sender sends until Close. Add is for one goroutine.
 type Sender struct {
 	opts   Options
-	ctx    context.Context //nolint:containedctx // one sending, from New to Close
+	ctx    context.Context // one sending, from New to Close
 	cancel context.CancelCauseFunc
 	batch  []Item
 	bytes  int
@@ -179,7 +179,7 @@ func (s *Sender) count(batch []Item, answer *ingestv1.IngestResponse) {
 // retryable: the server, or the way to it, may do better later. Events have ids,
 // so a batch that did arrive counts once.
 func retryable(err error) bool {
-	switch connect.CodeOf(err) { //nolint:exhaustive // the others are final
+	switch connect.CodeOf(err) { // the others are final
 	case connect.CodeUnavailable, connect.CodeResourceExhausted, connect.CodeAborted, connect.CodeDeadlineExceeded:
 		return true
 	default:

@@ -72,7 +72,7 @@ func (i *interceptor) WrapStreamingClient(next connect.StreamingClientFunc) conn
 
 func (i *interceptor) finish(ctx context.Context, procedure string, start time.Time, err *error) {
 	if panicked := recover(); panicked != nil {
-		if panicked == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+		if panicked == http.ErrAbortHandler { // net/http compares it so
 			panic(panicked)
 		}
 		i.log.ErrorContext(ctx, "panic", "where", procedure, "reference", reference(ctx), "panic", fmt.Sprint(panicked),

@@ -68,7 +68,7 @@ func observe(log *slog.Logger, registry prometheus.Registerer, next http.Handler
 		}
 		defer func() {
 			if panicked := recover(); panicked != nil {
-				if panicked == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+				if panicked == http.ErrAbortHandler { // net/http compares it so
 					panic(panicked)
 				}
 				log.ErrorContext(ctx, "panic", "where", r.URL.Path, "reference", reference(ctx),
