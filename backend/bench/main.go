@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -74,10 +75,8 @@ func main() {
 		all = append(all, results...)
 	}
 	print(all)
-	if *only == "" {
-		if err := write(*out, all); err != nil {
-			fail(err)
-		}
+	if err := write(*out, all); err != nil {
+		fail(err)
 	}
 	if failed {
 		os.Exit(1)
@@ -105,7 +104,19 @@ func figure(value *float64) string {
 	}
 }
 
+// write keeps the results, and of what was not measured this time the last ones.
 func write(path string, results []result) error {
+	var before report
+	if raw, err := os.ReadFile(path); err == nil {
+		if err := json.Unmarshal(raw, &before); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	for _, old := range before.Results {
+		if !slices.ContainsFunc(results, func(r result) bool { return r.Name == old.Name }) {
+			results = append(results, old)
+		}
+	}
 	raw, err := json.MarshalIndent(report{
 		Machine: fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		Date:    time.Now().UTC().Format(time.RFC3339),
