@@ -65,10 +65,20 @@ func process() error {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { _ = l.Run(ctx) })
+	// Sending keeps step with merging: at full speed it would give each merge more
+	// rows than the one before, until none ends on a busy machine.
+	sendings := make(chan struct{}, 60)
+	permit := func() {
+		for len(sendings) < cap(sendings) {
+			sendings <- struct{}{}
+		}
+	}
+	permit()
 	running.Go(func() {
 		scoped := tenancy.WithWorkspace(ctx, workspace)
 		for ctx.Err() == nil {
 			_ = l.Compact(scoped, app, func(CompactProgress) {})
+			permit()
 			time.Sleep(50 * time.Millisecond)
 		}
 	})
@@ -77,7 +87,12 @@ func process() error {
 	for _, lane := range []stream.Lane{stream.Live, stream.Import} {
 		running.Go(func() {
 			var last []event.Event
-			for n := 0; ctx.Err() == nil; n++ {
+			for n := 0; ; n++ {
+				select {
+				case <-sendings:
+				case <-ctx.Done():
+					return
+				}
 				events := someEvents(20)
 				events[0].Type, events[0].AnonymousID = event.Identify, fmt.Sprint("visitor-", n%5)
 				sent := append(events, last...) // every event is sent twice
