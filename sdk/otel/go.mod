@@ -1,0 +1,7 @@
+module github.com/causality-project/causality/sdk/otel
+
+go 1.26.0
+
+require github.com/causality-project/causality/sdk v0.0.0
+
+replace github.com/causality-project/causality/sdk => ..
