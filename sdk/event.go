@@ -2,11 +2,11 @@ package causality
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/causality-project/causality/sdk/core"
+	"github.com/causality-project/causality/sdk/driver"
 )
 
 // Properties describe an event, and Traits a person or group. Values may be text,
@@ -142,5 +142,5 @@ var (
 	ErrClosed = core.ErrClosed
 	// ErrUndelivered means that events are still queued after Flush or Close. The
 	// error's text says why.
-	ErrUndelivered = errors.New("causality: not every event was delivered")
+	ErrUndelivered = driver.ErrUndelivered
 )

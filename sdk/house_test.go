@@ -39,6 +39,18 @@ func TestTheSDKBringsOneDependency(t *testing.T) {
 	}
 }
 
+// TestTheDriverLeavesTheNetworkToItsHost keeps the phones' library small: each of
+// these would add megabytes to it.
+func TestTheDriverLeavesTheNetworkToItsHost(t *testing.T) {
+	t.Parallel()
+	for _, dep := range dependencies(t, "./driver") {
+		if dep == "net" || dep == "encoding/json" || dep == "log/slog" || dep == "text/template" ||
+			strings.HasPrefix(dep, "net/") || strings.HasPrefix(dep, "crypto/tls") || strings.HasPrefix(dep, "compress/") {
+			t.Errorf("driver depends on %s", dep)
+		}
+	}
+}
+
 func dependencies(t *testing.T, pattern string) []string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-deps", pattern).Output()
@@ -53,7 +65,7 @@ func dependencies(t *testing.T, pattern string) []string {
 func TestTheAPIIsTheOneWrittenDown(t *testing.T) {
 	t.Parallel()
 	var got []byte
-	for _, pkg := range []string{".", "./core"} {
+	for _, pkg := range []string{".", "./core", "./driver", "./driver/queue"} {
 		out, err := exec.Command("go", "doc", "-all", pkg).Output()
 		if err != nil {
 			t.Fatal(err)

@@ -26,12 +26,11 @@ const (
 // sender makes one attempt at a time to deliver a body: a Connect unary call is
 // one POST.
 type sender struct {
-	client  *http.Client
-	url     string
-	key     string
-	timeout time.Duration
-	gzip    sync.Pool
-	close   func() // ends the idle connections that are ours
+	client *http.Client
+	url    string
+	key    string
+	gzip   sync.Pool
+	close  func() // ends the idle connections that are ours
 }
 
 func newSender(o *Options) *sender {
@@ -47,22 +46,14 @@ func newSender(o *Options) *sender {
 			// A redirect may be a login page; following it would hand it the key.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		url:     strings.TrimRight(o.Host, "/") + ingestPath,
-		key:     o.WriteKey,
-		timeout: o.RequestTimeout,
-		gzip:    sync.Pool{New: func() any { w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed); return w }},
+		url:  strings.TrimRight(o.Host, "/") + ingestPath,
+		key:  o.WriteKey,
+		gzip: sync.Pool{New: func() any { w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed); return w }},
 	}
 }
 
 // send makes an attempt. The error explains a response that is not a plain 200.
-func (s *sender) send(ctx context.Context, body []byte) (response core.Response, err error) {
-	defer func() {
-		if cause := recover(); cause != nil { // of a host's Transport
-			response, err = core.Response{}, fmt.Errorf("the transport panicked: %v", cause)
-		}
-	}()
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
+func (s *sender) send(ctx context.Context, body []byte) (core.Response, error) {
 	var packed bytes.Buffer
 	w := s.gzip.Get().(*gzip.Writer)
 	defer s.gzip.Put(w)
@@ -89,7 +80,7 @@ func (s *sender) send(ctx context.Context, body []byte) (response core.Response,
 	defer answer.Body.Close()
 	// Reading to the end lets the connection be used again.
 	reply, err := io.ReadAll(io.LimitReader(answer.Body, maxResponseBytes+1))
-	response = core.Response{Status: answer.StatusCode, RetryAfter: retryAfter(answer.Header.Get("Retry-After"), time.Now())}
+	response := core.Response{Status: answer.StatusCode, RetryAfter: retryAfter(answer.Header.Get("Retry-After"), time.Now())}
 	switch kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); {
 	case answer.StatusCode != http.StatusOK:
 		return response, fmt.Errorf("the server answered %s%s", answer.Status, excerpt(reply))
