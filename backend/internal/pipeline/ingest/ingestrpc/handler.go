@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"mime"
 	"net/http"
@@ -39,12 +40,11 @@ type Authenticator interface {
 type Config struct {
 	Front         *ingest.Front
 	Authenticator Authenticator
-	// EventPaths and BatchPaths serve what /v1/events and /v1/batch serve, for
-	// names that ad blockers do not know.
-	EventPaths []string
-	BatchPaths []string
-	Metrics    prometheus.Registerer
-	Logger     *slog.Logger
+	// Paths are other names for every ingest path, which ad blockers do not
+	// know: see PathsOf.
+	Paths   []string
+	Metrics prometheus.Registerer
+	Logger  *slog.Logger
 }
 
 // Handler serves every ingest path, CORS included: pages of any origin may send
@@ -88,6 +88,7 @@ const (
 	rpcRoute route = iota
 	eventsRoute
 	batchRoute
+	aliasRoute // any of them, told apart by the content type
 )
 
 // Register mounts every path. Each handler answers all methods itself, so that
@@ -98,13 +99,25 @@ func (h *Handler) Register(handle func(path string, handler http.Handler)) {
 	}
 }
 
-// Paths lists what Register mounts.
-func (h *Handler) Paths() []string {
+// PathsOf lists what another name of the ingest paths answers: /c takes what the
+// RPC takes and protobuf with any other content type, so that one path serves
+// requests and beacons alike; /c/events and /c/batch are /v1/events and
+// /v1/batch; and below /c is the RPC, for an SDK whose host is https://…/c.
+func PathsOf(name string) []string {
 	var out []string
-	for path := range h.paths() {
+	for path := range aliases(name) {
 		out = append(out, path)
 	}
 	return out
+}
+
+func aliases(name string) map[string]route {
+	return map[string]route{
+		name:             aliasRoute,
+		name + "/events": eventsRoute,
+		name + "/batch":  batchRoute,
+		name + ingestv1connect.IngestServiceIngestProcedure: rpcRoute,
+	}
 }
 
 func (h *Handler) paths() map[string]route {
@@ -113,11 +126,8 @@ func (h *Handler) paths() map[string]route {
 		"/v1/events": eventsRoute,
 		"/v1/batch":  batchRoute,
 	}
-	for _, path := range h.cfg.EventPaths {
-		paths[path] = eventsRoute
-	}
-	for _, path := range h.cfg.BatchPaths {
-		paths[path] = batchRoute
+	for _, name := range h.cfg.Paths {
+		maps.Copy(paths, aliases(name))
 	}
 	return paths
 }
@@ -142,14 +152,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to route) {
 	started := time.Now()
 	status := http.StatusOK
 	switch kind := mediaType(r); {
-	case to == rpcRoute && strings.HasPrefix(kind, "application/grpc"):
+	case (to == rpcRoute || to == aliasRoute) && strings.HasPrefix(kind, "application/grpc"):
 		h.grpc.ServeHTTP(w, r) // its status travels in trailers
 	case to == rpcRoute && kind != "application/proto" && kind != "application/json":
 		status = http.StatusUnsupportedMediaType
 		header.Set("Accept-Post", "application/proto, application/json, application/grpc, application/grpc-web")
 		writeError(w, status, "invalid_argument", "The content type "+strconv.Quote(kind)+" is not read here. Send application/proto or application/json, or JSON with any content type to /v1/events.", nil)
 	default:
-		asJSON := to == eventsRoute || to == rpcRoute && kind == "application/json"
+		asJSON := to == eventsRoute || to != batchRoute && kind == "application/json"
 		status = h.unary(w, r, to, asJSON)
 	}
 	h.seconds.Observe(time.Since(started).Seconds())
@@ -168,11 +178,11 @@ func mediaType(r *http.Request) string {
 	return parsed
 }
 
-// unary serves one request and answers in its own format; /v1/batch answers
-// JSON to those who ask for it.
+// unary serves one request and answers in its own format; /v1/batch and other
+// names of it answer JSON to those who ask for it.
 func (h *Handler) unary(w http.ResponseWriter, r *http.Request, to route, asJSON bool) int {
 	ctx := r.Context()
-	if ms := r.Header.Get("Connect-Timeout-Ms"); ms != "" && to == rpcRoute {
+	if ms := r.Header.Get("Connect-Timeout-Ms"); ms != "" && (to == rpcRoute || to == aliasRoute) {
 		if n, err := strconv.ParseInt(ms, 10, 64); err == nil && n > 0 && n < int64(time.Hour/time.Millisecond) {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, time.Duration(n)*time.Millisecond)
@@ -197,7 +207,7 @@ func (h *Handler) unary(w http.ResponseWriter, r *http.Request, to route, asJSON
 		return h.fail(ctx, w, err)
 	}
 	var out [256]byte
-	if asJSON || to == batchRoute && strings.Contains(r.Header.Get("Accept"), "application/json") {
+	if asJSON || to != rpcRoute && strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header()["Content-Type"] = []string{"application/json"}
 		_, _ = w.Write(appendAnswerJSON(out[:0], &answer))
 	} else {

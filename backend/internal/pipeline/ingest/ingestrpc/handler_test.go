@@ -83,7 +83,7 @@ func newHouse(t testing.TB, streamConfig stream.Config) *house {
 	}
 	handler, err := ingestrpc.New(ingestrpc.Config{
 		Front: front, Authenticator: identity.NewAuthenticator(users, keys),
-		EventPaths: []string{"/quiet"}, Metrics: registry, Logger: log,
+		Paths: []string{"/quiet"}, Metrics: registry, Logger: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,14 @@ func TestRequestsAreAnsweredByTheContract(t *testing.T) {
 		"an array":                     {"/v1/events", h.write, events(3), nil, 200, "", 3},
 		"a request":                    {"/v1/events", h.write, `{"events":` + events(2) + `,"sentAt":"2026-01-01T00:00:00Z"}`, nil, 200, "", 2},
 		"any content type":             {"/v1/events", h.write, `{"name":"a"}`, []string{"Content-Type", "text/plain;charset=UTF-8"}, 200, "", 1},
-		"an alias path":                {"/quiet", h.write, `{"name":"a"}`, nil, 200, "", 1},
+		"another name, protobuf":       {"/quiet", h.write, string(protoOne), []string{"Content-Type", "application/proto", "Accept", "application/json"}, 200, "", 1},
+		"another name, a beacon":       {"/quiet?key=" + h.write, "", string(protoOne), []string{"Authorization", "", "Content-Type", "text/plain;charset=UTF-8", "Accept", "application/json"}, 200, "", 1},
+		"another name, no type":        {"/quiet", h.write, string(protoOne), []string{"Accept", "application/json"}, 200, "", 1},
+		"another name, rpc with json":  {"/quiet", h.write, `{"events":[{"name":"a"}]}`, []string{"Content-Type", "application/json"}, 200, "", 1},
+		"another name of the events":   {"/quiet/events", h.write, `{"name":"a"}`, []string{"Content-Type", "text/plain"}, 200, "", 1},
+		"another name of the batch":    {"/quiet/batch", h.write, string(protoOne), []string{"Content-Type", "text/plain", "Accept", "application/json"}, 200, "", 1},
+		"the rpc below another name":   {"/quiet" + rpcPath, h.write, `{"events":[{"name":"a"}]}`, []string{"Content-Type", "application/json"}, 200, "", 1},
+		"another name, broken":         {"/quiet", h.write, `{"name":"a"}`, []string{"Content-Type", "text/plain"}, 400, "invalid_argument", 0},
 		"gzip":                         {"/v1/events", h.write, gzipped(events(2)), []string{"Content-Encoding", "gzip"}, 200, "", 2},
 		"zstd":                         {"/v1/events", h.write, zstandard(events(2)), []string{"Content-Encoding", "zstd"}, 200, "", 2},
 		"rpc with json":                {rpcPath, h.write, `{"events":[{"name":"a","properties":"{\"x\":1}"}]}`, []string{"Content-Type", "application/json; charset=utf-8"}, 200, "", 1},
@@ -274,9 +281,13 @@ func TestRequestsAreAnsweredByTheContract(t *testing.T) {
 		}
 	})
 	t.Run("preflight", func(t *testing.T) {
-		got := send(t, http.MethodOptions, h.url+rpcPath, nil, "Origin", "https://shop.example", "Access-Control-Request-Method", "POST")
-		if got.status != 204 || !strings.Contains(got.header.Get("Access-Control-Allow-Headers"), "Authorization") || got.header.Get("Access-Control-Allow-Credentials") != "" {
-			t.Errorf("preflight = %d %v", got.status, got.header)
+		for _, path := range []string{rpcPath, "/v1/events", "/v1/batch", "/quiet"} {
+			got := send(t, http.MethodOptions, h.url+path, nil, "Origin", "https://shop.example", "Access-Control-Request-Method", "POST")
+			allowed := got.header.Get("Access-Control-Allow-Headers")
+			if got.status != 204 || !strings.Contains(allowed, "Authorization") || !strings.Contains(allowed, "Content-Encoding") ||
+				got.header.Get("Access-Control-Max-Age") != "86400" || got.header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("preflight of %s = %d %v", path, got.status, got.header)
+			}
 		}
 	})
 	t.Run("revoked key", func(t *testing.T) {
@@ -302,6 +313,9 @@ func TestRequestsAreAnsweredByTheContract(t *testing.T) {
 		if got.status != 429 || got.Code != "resource_exhausted" || got.header.Get("Retry-After") == "" {
 			t.Errorf("beyond it: %d %s %v", got.status, got.body, got.header)
 		}
+		if !strings.Contains(got.header.Get("Access-Control-Expose-Headers"), "Retry-After") {
+			t.Errorf("pages of other origins cannot read Retry-After: %v", got.header)
+		}
 		none := 0.0
 		key = h.key(t, "write", &none)
 		for range 40 {
@@ -322,6 +336,56 @@ func TestRequestsAreAnsweredByTheContract(t *testing.T) {
 			t.Errorf("import lane = %+v", batches)
 		}
 	})
+}
+
+// What navigator.sendBeacon sends as a page goes away: text/plain without a
+// preflight, no header of ours, up to 64 KiB.
+func TestBeaconsNeedNoHeaderOfOurs(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, stream.Config{})
+	request := &ingestv1.IngestRequest{SentAt: timestamppb.Now(), Library: &eventv1.Library{Name: "causality-web"}}
+	for i := 0; ; i++ {
+		request.Events = append(request.Events, &eventv1.Event{Id: fmt.Sprintf("beacon %d", i), Name: "page_view", Properties: `{"path":"/` + strings.Repeat("x", 300) + `"}`})
+		if proto.Size(request) > 64<<10 {
+			request.Events = request.Events[:i]
+			break
+		}
+	}
+	full, err := proto.Marshal(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beacon := func(key string, body []byte) reply {
+		return send(t, http.MethodPost, h.url+"/v1/batch?key="+key, body, "Content-Type", "text/plain;charset=UTF-8", "Origin", "https://shop.example")
+	}
+	tests := map[string]struct {
+		key      string
+		body     []byte
+		status   int
+		accepted int
+	}{
+		"64 KiB":         {h.write, full, 200, len(request.Events)},
+		"nothing":        {h.write, nil, 200, 0},
+		"an unknown key": {"wk_nobodyknowsthiskey", full, 401, 0},
+		"no key":         {"", full, 401, 0},
+		"cut off":        {h.write, full[:len(full)-1], 400, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := beacon(tt.key, tt.body)
+			if got.status != tt.status || got.header.Get("Access-Control-Allow-Origin") != "*" {
+				t.Fatalf("%d %v: %.300s", got.status, got.header, got.body)
+			}
+			var answer ingestv1.IngestResponse
+			if got.status == 200 && (proto.Unmarshal([]byte(got.body), &answer) != nil || int(answer.Accepted) != tt.accepted || len(answer.Rejected) != 0) {
+				t.Errorf("answer = %v", &answer)
+			}
+		})
+	}
+	events, _, _ := h.stored(t, stream.Live)
+	if len(events) != len(request.Events) || events[0].Context.Library != "causality-web" {
+		t.Errorf("%d events are stored, want %d", len(events), len(request.Events))
+	}
 }
 
 func waitFor(t testing.TB, what string, done func() bool) {
