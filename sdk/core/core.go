@@ -26,6 +26,17 @@ type Config struct {
 	Library     Library       // names the SDK in each request
 	Marshal     Marshal       // for property values of other types; default refuses them
 	Random      func() uint64 // required; from a cryptographic source, since ids are made of it
+
+	// Shared says that others write to the queue too, as several tabs do to one
+	// IndexedDB. The queue then numbers the blocks itself, ever rising, and the core
+	// appends its own without a number and forgets them once they are committed.
+	// Only the one that Lead names sends, evicts, deletes and saves State, and what
+	// it knows of the queue comes from Lead and Stored.
+	Shared bool
+
+	// Visitor, if set, completes the events of Track with who uses the device, kept
+	// in State. Not with Shared: tabs have their visitor beside the queue.
+	Visitor *VisitorConfig
 }
 
 var (
@@ -39,7 +50,7 @@ var (
 
 // Block is a run of events that is stored together.
 type Block struct {
-	Seq    uint64 // its place in the queue
+	Seq    uint64 // its place in the queue; 0 in an append to a shared one, which gives it
 	At     Micros // when its first event was added
 	Events int
 	Data   []byte // frames
@@ -60,7 +71,7 @@ type Range struct{ First, Last uint64 }
 type Change struct {
 	Append []Block
 	Delete []Range
-	State  []byte // replaces the saved state
+	State  []byte // replaces the saved state; nil leaves it, as all but the leader of a shared queue do
 }
 
 // Request is one attempt to send a batch. Its body is AppendBody of the blocks
@@ -124,8 +135,9 @@ type batch struct {
 
 // Core is the state of one client.
 type Core struct {
-	cfg Config
-	ids ids
+	cfg     Config
+	ids     ids
+	visitor *Visitor // nil without Config.Visitor
 
 	// The block that events are added to.
 	open       []byte
@@ -138,10 +150,17 @@ type Core struct {
 	done         int
 	queuedEvents int
 	queuedBytes  int
-	nextSeq      uint64
+	nextSeq      uint64 // of the next block sealed here
+
+	// A shared queue.
+	leading bool
+	last    uint64   // the highest number seen
+	skipped []uint64 // lower ones that may yet be reported
+	await   uint64   // flushes are over once this block is settled
+	awaitMy bool     // … and what is unsaved here
 
 	// What the queue has yet to be told.
-	unsaved      []Block // the last of blocks
+	unsaved      []Block // the last of blocks, or in none yet that a shared queue has
 	unsavedBytes int
 	deletes      []Range
 	stateDirty   bool
@@ -163,19 +182,25 @@ type Core struct {
 	flushTo    uint64 // send at once through this block
 	closed     bool
 	optedOut   bool
+	chosen     bool   // by OptOut or OptIn here, which outweighs what a shared queue's state says
 	clearTo    uint64 // OptOut was called when this was the last block; 0 once it is cleared
 	notices    []Command
 	sent       uint64
 	dropped    map[Reason]uint64
 	unreported [len(reported)]uint64
 	reporting  [len(reported)]uint64 // part of unreported that is in flight
+	saved      [len(reported)]uint64 // unreported, as last handed to the queue
 }
 
 // New continues from what a queue holds: its blocks in order and its saved state,
-// both empty for a fresh one.
+// both empty for a fresh one. Of a shared queue it takes only whether the state
+// says that the person opted out; Lead brings the rest.
 func New(cfg Config, state []byte, stored []BlockInfo) (*Core, error) {
 	if cfg.Random == nil {
 		return nil, errors.New("causality: core: Config.Random is required")
+	}
+	if cfg.Shared && cfg.Visitor != nil {
+		return nil, errors.New("causality: core: Config.Visitor cannot be had with Config.Shared")
 	}
 	cfg.FlushAt = orDefault(cfg.FlushAt, 100, 1)
 	cfg.FlushEvery = orDefault(cfg.FlushEvery, 10*Second, Millisecond)
@@ -190,20 +215,47 @@ func New(cfg Config, state []byte, stored []BlockInfo) (*Core, error) {
 		limit:   MaxEvents,
 		dropped: make(map[Reason]uint64),
 	}
-	for _, b := range stored {
-		if b.Events < 1 || b.Bytes < 1 || b.Seq < c.nextSeq {
-			c.count(Damaged, max(b.Events, 1))
-			c.deletes = append(c.deletes, Range{b.Seq, b.Seq})
-			continue
-		}
-		c.blocks = append(c.blocks, block{b.Seq, b.At, b.Events, b.Bytes})
-		c.queuedEvents += b.Events
-		c.queuedBytes += b.Bytes
-		c.nextSeq = b.Seq + 1
+	if cfg.Shared {
+		c.nextSeq = 2 // so that every flush has a number to wait for, and 0 says not yet
+		c.decodeState(state)
+		c.Follow()
+		return c, nil
 	}
-	c.decodeState(state)
-	c.batch.blocks = c.blocksOf(c.batch.events)
+	c.load(state, stored)
+	c.nextSeq = c.last + 1
 	return c, nil
+}
+
+// load takes over what a queue holds.
+func (c *Core) load(state []byte, stored []BlockInfo) {
+	for _, b := range stored {
+		c.take(b)
+	}
+	visitor := c.decodeState(state)
+	if c.cfg.Visitor != nil {
+		cfg := *c.cfg.Visitor
+		if cfg.Random == nil {
+			cfg.Random = c.cfg.Random
+		}
+		c.visitor = NewVisitor(cfg, visitor)
+	}
+}
+
+// take adds a stored block at the end, unless its description is impossible.
+func (c *Core) take(b BlockInfo) {
+	if b.Events < 1 || b.Bytes < 1 || b.Seq <= c.last {
+		c.count(Damaged, max(b.Events, 1))
+		c.deletes = append(c.deletes, Range{b.Seq, b.Seq})
+		return
+	}
+	c.append(b)
+	c.last = b.Seq
+}
+
+func (c *Core) append(b BlockInfo) {
+	c.blocks = append(c.blocks, block{b.Seq, b.At, b.Events, b.Bytes})
+	c.queuedEvents += b.Events
+	c.queuedBytes += b.Bytes
 }
 
 func orDefault[T int | Micros](v, standard, least T) T {
@@ -213,8 +265,13 @@ func orDefault[T int | Micros](v, standard, least T) T {
 	return max(v, least)
 }
 
-// Track encodes and adds e.
+// Track encodes and adds e, completed by the visitor.
 func (c *Core) Track(now Micros, e *Event) (wake bool, err error) {
+	if c.visitor != nil && !c.optedOut && !c.closed {
+		filled := *e
+		c.visitor.Fill(now, &filled)
+		e = &filled
+	}
 	encoded, err := Encode(c.scratch, now, e, c.cfg.Marshal)
 	c.scratch = encoded.Bytes()
 	if cap(c.scratch) > 2*MaxEventBytes {
@@ -273,7 +330,8 @@ func (c *Core) Add(now Micros, e Encoded) (wake bool, err error) {
 // Flush asks for everything added so far to be stored and sent now, whatever the
 // backoff says. The flush is over when Settled reaches through, or failed when
 // Failed has moved. attempt is false when the server has asked for silence until
-// later, or after OptOut: then events are stored only.
+// later, or after OptOut: then events are stored only. With a shared queue that
+// another leads it is over when the queue has the events.
 func (c *Core) Flush(now Micros) (through uint64, attempt bool) {
 	c.seal()
 	through = c.nextSeq - 1
@@ -281,6 +339,10 @@ func (c *Core) Flush(now Micros) (through uint64, attempt bool) {
 		return through, c.Settled() >= through
 	}
 	c.flushTo = through
+	if c.cfg.Shared {
+		c.flushTo, c.await = c.last, c.last
+		c.awaitMy = c.leading && len(c.unsaved) > 0
+	}
 	return through, true
 }
 
@@ -290,17 +352,24 @@ func (c *Core) Close() {
 	c.seal()
 }
 
-// OptOut clears the queue and ignores events until OptIn, across restarts.
+// OptOut clears the queue and ignores events until OptIn, across restarts. The
+// visitor is forgotten; who comes after OptIn is somebody new. Every client of a
+// shared queue must be told; its leader clears it.
 func (c *Core) OptOut() {
+	c.chosen = true
 	if !c.optedOut {
 		c.seal()
 		c.optedOut, c.stateDirty = true, true
 		c.clearTo = c.nextSeq - 1
+		if c.visitor != nil {
+			c.visitor.forget()
+		}
 	}
 }
 
 // OptIn ends OptOut.
 func (c *Core) OptIn() {
+	c.chosen = true
 	if c.optedOut {
 		c.optedOut, c.stateDirty = false, true
 	}
@@ -309,11 +378,18 @@ func (c *Core) OptIn() {
 // Settled is the last block before which, itself included, every event is
 // acknowledged or dropped.
 func (c *Core) Settled() uint64 {
+	if c.cfg.Shared {
+		return c.settledShared()
+	}
 	if len(c.blocks) > 0 {
 		return c.blocks[0].seq - 1
 	}
 	return c.nextSeq - 1
 }
+
+// Visitor is who uses the device; nil without Config.Visitor. After a call that
+// changes it the driver polls.
+func (c *Core) Visitor() *Visitor { return c.visitor }
 
 // Saved reports whether the queue has everything up to a block.
 func (c *Core) Saved(through uint64) bool {
@@ -335,6 +411,12 @@ func (c *Core) Stats() Stats {
 		Paused:      c.paused,
 		OptedOut:    c.optedOut,
 	}
+	if c.cfg.Shared {
+		for _, b := range c.unsaved {
+			s.Queued += b.Events
+		}
+		s.QueuedBytes += c.unsavedBytes
+	}
 	for reason, n := range c.dropped {
 		s.Dropped[reason] = n
 	}
@@ -342,11 +424,10 @@ func (c *Core) Stats() Stats {
 }
 
 // Poll gives the next thing to do at a time; the driver calls it until it answers
-// false. Between a Commit and its report only Add, Flush, Close, OptOut and Stats
-// may be called.
+// false. Between a Commit and its report it must not be called.
 func (c *Core) Poll(now Micros) (Command, bool) {
 	c.limitWaits(now)
-	if c.clearTo > 0 {
+	if c.clearTo > 0 || c.cfg.Shared && c.optedOut && len(c.blocks) > 0 {
 		c.clear()
 	}
 	if c.openEvents > 0 && now >= c.sealAt(now) {
@@ -397,10 +478,17 @@ func (c *Core) sealAt(now Micros) Micros {
 // saveAt is when the queue is told what has changed.
 func (c *Core) saveAt(now Micros) Micros {
 	at := Never
-	if len(c.unsaved) > 0 || len(c.deletes) > 0 || c.stateDirty {
+	switch {
+	case len(c.unsaved) > 0:
 		at = now
-	} else if c.countsSince > 0 {
+	case c.cfg.Shared && !c.leading: // nothing else is its to write
+	case len(c.deletes) > 0 || c.stateDirty:
+		at = now
+	case c.countsSince > 0:
 		at = min(c.countsSince, now) + countsWithin
+	}
+	if c.visitor != nil && c.visitor.Changed() && !c.optedOut {
+		at = min(at, min(c.visitor.changed, now)+commitWithin)
 	}
 	return max(at, c.commitAt)
 }
@@ -435,9 +523,9 @@ func (c *Core) seal() {
 	data := slices.Clone(c.open)
 	c.unsaved = append(c.unsaved, Block{c.nextSeq, c.openAt, c.openEvents, data})
 	c.unsavedBytes += len(data)
-	c.blocks = append(c.blocks, block{c.nextSeq, c.openAt, c.openEvents, len(data)})
-	c.queuedEvents += c.openEvents
-	c.queuedBytes += len(data)
+	if !c.cfg.Shared {
+		c.append(BlockInfo{c.nextSeq, c.openAt, c.openEvents, len(data)})
+	}
 	c.nextSeq++
 	c.open, c.openEvents = c.open[:0], 0
 }
@@ -489,7 +577,7 @@ func (c *Core) forget(i int) {
 	} else {
 		c.blocks = slices.Delete(c.blocks, i, i+1)
 	}
-	if len(c.unsaved) > 0 && b.seq >= c.unsaved[0].Seq {
+	if len(c.unsaved) > 0 && !c.cfg.Shared && b.seq >= c.unsaved[0].Seq {
 		j := slices.IndexFunc(c.unsaved, func(u Block) bool { return u.Seq == b.seq })
 		c.unsaved = slices.Delete(c.unsaved, j, j+1)
 		c.unsavedBytes -= b.bytes
@@ -524,12 +612,18 @@ func (c *Core) clear() {
 		c.notices = append(c.notices, Command{Cancel: c.attempt})
 		c.inFlight = false
 	}
-	before := c.queuedEvents
-	for len(c.blocks) > 0 && c.blocks[0].seq <= c.clearTo {
+	n := c.queuedEvents
+	for len(c.blocks) > 0 && (c.cfg.Shared || c.blocks[0].seq <= c.clearTo) {
 		c.forget(0)
 	}
+	n -= c.queuedEvents
+	for c.cfg.Shared && len(c.unsaved) > 0 && c.unsaved[0].Seq <= c.clearTo {
+		n += c.unsaved[0].Events
+		c.unsavedBytes -= len(c.unsaved[0].Data)
+		c.unsaved = c.unsaved[1:]
+	}
 	c.batch, c.clearTo, c.stateDirty = batch{}, 0, true
-	if n := before - c.queuedEvents; n > 0 {
+	if n > 0 {
 		c.count(OptedOut, n)
 		c.notify(OptedOut, n)
 	}
@@ -567,10 +661,16 @@ func (c *Core) commit() Command {
 	if c.commitFailed && len(c.deletes) > 0 {
 		appends = nil // a full disk has room for these once the deletes are made
 	}
-	change := &Change{
-		Append: slices.Clip(appends),
-		Delete: slices.Clip(c.deletes),
-		State:  c.encodeState(),
+	change := &Change{Append: slices.Clip(appends), Delete: slices.Clip(c.deletes)}
+	if c.cfg.Shared {
+		change.Append = slices.Clone(appends)
+		for i := range change.Append {
+			change.Append[i].Seq = 0
+		}
+	}
+	if c.leading || !c.cfg.Shared {
+		change.State = c.encodeState()
+		c.saved = c.unreported
 	}
 	c.committing.appends, c.committing.bytes = 0, 0
 	if len(appends) > 0 {
@@ -611,6 +711,9 @@ func (c *Core) freeze(now Micros) {
 		if i > 0 && (size+b.bytes > MaxBodyBytes || events+n > MaxEvents) {
 			break
 		}
+		if i > 0 && c.cfg.Shared && b.seq != c.blocks[i-1].seq+1 {
+			break // a block between them may yet be reported, and a batch is a range
+		}
 		events, size, blocks = events+n, size+b.bytes, i+1
 		if events >= c.limit {
 			events = c.limit
@@ -641,7 +744,7 @@ func (c *Core) send(now Micros) Command {
 	first, last := c.blocks[0].seq, c.blocks[c.batch.blocks-1].seq
 	var unsaved []Block
 	for _, b := range c.unsaved {
-		if b.Seq <= last {
+		if b.Seq <= last && !c.cfg.Shared {
 			unsaved = append(unsaved, b)
 		}
 	}
@@ -665,13 +768,13 @@ func (c *Core) Answered(now Micros, attempt uint64, r Response) bool {
 	c.inFlight = false
 	c.stateDirty = true
 	verdict := classify(r.Status, c.batch.events)
-	var answer ingestResponse
+	var answer Answer
 	if verdict == accept {
 		// An answer that accounts for nothing is not this server's: a proxy or a
 		// login page can say 200 too.
 		var ok bool
-		answer, ok = decodeResponse(r.Body)
-		if !ok || (answer.accepted <= 0 && answer.duplicates <= 0 && len(answer.rejected) == 0) {
+		answer, ok = DecodeAnswer(r.Body)
+		if !ok || (answer.Accepted <= 0 && answer.Duplicates <= 0 && len(answer.Rejected) == 0) {
 			verdict = retry
 		}
 	}
@@ -700,19 +803,19 @@ func (c *Core) Answered(now Micros, attempt uint64, r Response) bool {
 	return true
 }
 
-func (c *Core) accepted(answer ingestResponse) {
+func (c *Core) accepted(answer Answer) {
 	n := c.batch.events
 	c.settle(n)
-	for _, rejection := range answer.rejected[:min(len(answer.rejected), n)] {
+	for _, rejection := range answer.Rejected[:min(len(answer.Rejected), n)] {
 		code := rejection.Code
 		if code == "" {
 			code = unknownCode
 		}
 		c.countRejection(code)
 	}
-	c.sent += uint64(n - min(len(answer.rejected), n))
-	if len(answer.rejected) > 0 {
-		c.notices = append(c.notices, Command{Rejected: answer.rejected})
+	c.sent += uint64(n - min(len(answer.Rejected), n))
+	if len(answer.Rejected) > 0 {
+		c.notices = append(c.notices, Command{Rejected: answer.Rejected})
 	}
 	for i := range c.unreported {
 		c.unreported[i] -= c.reporting[i]
@@ -757,12 +860,17 @@ func (c *Core) Lost(now Micros, seqs ...uint64) {
 
 // LostAll reports that the queue was found damaged and begun anew.
 func (c *Core) LostAll(now Micros) {
+	stored := len(c.blocks)
+	if !c.cfg.Shared {
+		stored -= len(c.unsaved)
+	}
 	var saved []uint64
-	for _, b := range c.blocks[:len(c.blocks)-len(c.unsaved)] {
+	for _, b := range c.blocks[:stored] {
 		saved = append(saved, b.seq)
 	}
 	c.Lost(now, saved...)
 	c.deletes = nil
+	c.last, c.skipped = 0, nil
 	c.stateDirty, c.commitAt = true, 0
 }
 

@@ -141,6 +141,16 @@ type Encoded struct {
 // Bytes is the encoding, whose memory may serve the next call of Encode.
 func (e Encoded) Bytes() []byte { return e.bytes }
 
+// SetID gives an event without an id one, the 36 characters of a UUID. It answers
+// false and changes nothing when the event has its own, or id is of another length.
+func (e Encoded) SetID(id string) bool {
+	if e.hasID || len(id) != len(idRoom)-2 {
+		return false
+	}
+	copy(e.bytes[2:], id)
+	return true
+}
+
 // Encode writes e into dst's memory as causality.event.v1.Event, its fields in
 // the order of their numbers. It needs no Core, so that many callers can encode at
 // once. marshal may be nil. The error is an *InvalidError.
@@ -167,7 +177,7 @@ func Encode(dst []byte, now Micros, e *Event, marshal Marshal) (Encoded, error) 
 	dst = appendText(dst, 5, e.UserID)
 	dst = appendText(dst, 6, e.AnonymousID)
 	dst = appendText(dst, 7, e.SessionID)
-	dst = appendGroups(dst, e.Groups)
+	dst = appendGroups(dst, 8, e.Groups)
 	dst = appendText(dst, 9, e.CorrelationID)
 	if e.Context != nil {
 		dst = appendContext(dst, e.Context)
@@ -249,7 +259,7 @@ func tooLong(s string) bool {
 	return len(s) > MaxNameLength && utf8.RuneCountInString(s) > MaxNameLength
 }
 
-func appendGroups(dst []byte, groups map[string]string) []byte {
+func appendGroups(dst []byte, field int, groups map[string]string) []byte {
 	if len(groups) == 0 {
 		return dst
 	}
@@ -259,7 +269,7 @@ func appendGroups(dst []byte, groups map[string]string) []byte {
 	}
 	slices.Sort(kinds)
 	for _, kind := range kinds {
-		dst = appendTexts(dst, 8, kind, groups[kind])
+		dst = appendTexts(dst, field, kind, groups[kind])
 	}
 	return dst
 }
@@ -279,7 +289,7 @@ func appendObjectField(dst []byte, field int, name string, m map[string]any, mar
 func appendTraits(dst []byte, t *Traits, marshal Marshal) ([]byte, error) {
 	for k, v := range t.Add {
 		switch v.(type) {
-		case int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64:
+		case int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64, Number:
 		default:
 			return dst, invalid("traits.add."+k, "is not a number")
 		}

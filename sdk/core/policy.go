@@ -40,6 +40,13 @@ const (
 	unknownCode   = Reason("rejected") // stands for an empty code, and for those beyond maxCodes
 )
 
+// Phone is what Config starts from in an app: it waits longer, since each request
+// wakes the radio.
+func Phone() Config { return Config{FlushAt: 30, FlushEvery: 30 * Second} }
+
+// Browser is what Config starts from in a page, which may be gone soon.
+func Browser() Config { return Config{FlushAt: 20, FlushEvery: 3 * Second, Shared: true} }
+
 // Reason is why an event was dropped. Beside the constants, it is the code of the
 // server's rejection, such as plan_violation.
 type Reason string

@@ -74,15 +74,16 @@ type Rejection struct {
 	Message string
 }
 
-type ingestResponse struct {
-	accepted, duplicates int
-	rejected             []Rejection
+// Answer is what the server says of a batch.
+type Answer struct {
+	Accepted, Duplicates int
+	Rejected             []Rejection
 }
 
-// decodeResponse reads causality.ingest.v1.IngestResponse. It answers false when
-// b is not one.
-func decodeResponse(b []byte) (ingestResponse, bool) {
-	var out ingestResponse
+// DecodeAnswer reads causality.ingest.v1.IngestResponse, the body of a 200. It
+// answers false when b is not one.
+func DecodeAnswer(b []byte) (Answer, bool) {
+	var out Answer
 	r := reader{rest: b, ok: true}
 	for {
 		field, wire, more := r.field()
@@ -91,15 +92,15 @@ func decodeResponse(b []byte) (ingestResponse, bool) {
 		}
 		switch {
 		case field == 1 && wire == wireVarint:
-			out.accepted = int(int32(r.varint()))
+			out.Accepted = int(int32(r.varint()))
 		case field == 2 && wire == wireVarint:
-			out.duplicates = int(int32(r.varint()))
+			out.Duplicates = int(int32(r.varint()))
 		case field == 3 && wire == wireBytes:
 			rejection, ok := decodeRejection(r.bytes())
-			if !ok || len(out.rejected) == MaxEvents {
+			if !ok || len(out.Rejected) == MaxEvents {
 				return out, false
 			}
-			out.rejected = append(out.rejected, rejection)
+			out.Rejected = append(out.Rejected, rejection)
 		default:
 			r.skip(wire)
 		}

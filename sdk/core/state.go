@@ -1,5 +1,7 @@
 package core
 
+import "slices"
+
 // The state is what must outlive the process beside the blocks, so that a restart
 // sends the same batch under the same id, at the time that was promised. It is a
 // message of numbered fields, so that a later version can add some.
@@ -19,15 +21,23 @@ func (c *Core) encodeState() []byte {
 	dst = appendInt(dst, 7, int64(c.floor))
 	dst = appendInt(dst, 8, int64(c.limit))
 	dst = appendBool(dst, 9, c.optedOut)
-	return c.appendUnreported(dst, 10)
+	dst = c.appendUnreported(dst, 10)
+	if c.visitor != nil && !c.optedOut { // nobody is remembered without consent
+		dst = appendText(dst, 11, string(c.visitor.State()))
+	}
+	if c.cfg.Shared {
+		dst = appendInt(dst, 12, int64(c.last))
+	}
+	return dst
 }
 
-// decodeState takes what it can read; a damaged state costs a repeated batch or a
-// count, never an event.
-func (c *Core) decodeState(b []byte) {
+// decodeState takes what it can read, and gives the visitor's state; a damaged
+// state costs a repeated batch or a count, never an event.
+func (c *Core) decodeState(b []byte) (visitor []byte) {
 	var head uint64
 	var done int
 	var next batch
+	var optedOut bool
 	r := reader{rest: b, ok: true}
 	for {
 		field, wire, more := r.field()
@@ -39,6 +49,8 @@ func (c *Core) decodeState(b []byte) {
 			next.id = string(r.bytes())
 		case field == 10 && wire == wireBytes:
 			c.decodeCount(r.bytes())
+		case field == 11 && wire == wireBytes:
+			visitor = r.bytes()
 		case wire == wireVarint:
 			v := int64(r.varint())
 			switch field {
@@ -57,15 +69,23 @@ func (c *Core) decodeState(b []byte) {
 			case 8:
 				c.limit = int(min(max(v, 1), MaxEvents))
 			case 9:
-				c.optedOut = v != 0
+				optedOut = v != 0
+			case 12:
+				c.last = max(c.last, uint64(v))
 			}
 		default:
 			r.skip(wire)
 		}
 	}
-	if len(c.blocks) == 0 || c.blocks[0].seq != head {
-		return
+	if c.saved = c.unreported; !c.chosen {
+		c.optedOut = optedOut
 	}
+	first := slices.IndexFunc(c.blocks, func(b block) bool { return b.seq == head })
+	if first < 0 || first > 0 && !c.cfg.Shared {
+		return visitor
+	}
+	late := c.blocks[:first] // reported to the former leader after the batch was frozen
+	c.blocks = slices.Clone(c.blocks[first:])
 	if done > 0 && done < c.blocks[0].events {
 		c.done = done
 		c.queuedEvents -= done
@@ -73,6 +93,9 @@ func (c *Core) decodeState(b []byte) {
 	if next.id != "" && next.events > 0 && next.events <= min(c.queuedEvents, MaxEvents) {
 		c.batch = next
 	}
+	c.batch.blocks = c.blocksOf(c.batch.events)
+	c.blocks = slices.Insert(c.blocks, max(c.batch.blocks, 1), late...)
+	return visitor
 }
 
 func (c *Core) decodeCount(b []byte) {

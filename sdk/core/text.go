@@ -95,6 +95,11 @@ func appendValue(dst []byte, v any, depth int, marshal Marshal) ([]byte, error) 
 		return appendFloat(dst, v, 64)
 	case float32:
 		return appendFloat(dst, float64(v), 32)
+	case Number:
+		if !v.valid() {
+			return dst, invalid("", "is not a JSON number")
+		}
+		return append(dst, v...), nil
 	case int8:
 		return strconv.AppendInt(dst, int64(v), 10), nil
 	case int16:
@@ -167,6 +172,43 @@ func appendFloat(dst []byte, v float64, bits int) ([]byte, error) {
 		dst = dst[:n-1]
 	}
 	return dst, nil
+}
+
+// Number is the text of a JSON number, which travels as it is, so that a host whose
+// numbers are wider than Go's, or that has printed them already, loses no digit.
+type Number string
+
+// valid follows the grammar of RFC 8259, section 6.
+func (n Number) valid() bool {
+	i := 0
+	digits := func() bool {
+		from := i
+		for i < len(n) && n[i] >= '0' && n[i] <= '9' {
+			i++
+		}
+		return i > from
+	}
+	if i < len(n) && n[i] == '-' {
+		i++
+	}
+	zero := i < len(n) && n[i] == '0'
+	if from := i; !digits() || zero && i > from+1 {
+		return false
+	}
+	if i < len(n) && n[i] == '.' {
+		if i++; !digits() {
+			return false
+		}
+	}
+	if i < len(n) && n[i]|' ' == 'e' {
+		if i++; i < len(n) && (n[i] == '+' || n[i] == '-') {
+			i++
+		}
+		if !digits() {
+			return false
+		}
+	}
+	return i == len(n)
 }
 
 // plain tells whether eight bytes are ASCII that needs no escape, all at once: a

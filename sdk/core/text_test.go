@@ -101,9 +101,9 @@ func FuzzDecodeResponse(f *testing.F) {
 	f.Add([]byte("\x1a\x10\x08\x01\x12\x02id\x1a\x04code\x2a\x01m"))
 	f.Add([]byte{0x1a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		answer, ok := decodeResponse(b)
-		if ok && len(answer.rejected) > len(b) {
-			t.Errorf("%d rejections out of %d bytes", len(answer.rejected), len(b))
+		answer, ok := DecodeAnswer(b)
+		if ok && len(answer.Rejected) > len(b) {
+			t.Errorf("%d rejections out of %d bytes", len(answer.Rejected), len(b))
 		}
 	})
 }

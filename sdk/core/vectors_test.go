@@ -178,11 +178,11 @@ func TestResponseVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer, ok := decodeResponse(b)
+		answer, ok := DecodeAnswer(b)
 		if !ok {
-			answer = ingestResponse{}
+			answer = Answer{}
 		}
-		v.Unreadable, v.Accepted, v.Duplicates, v.Rejected = !ok, answer.accepted, answer.duplicates, answer.rejected
+		v.Unreadable, v.Accepted, v.Duplicates, v.Rejected = !ok, answer.Accepted, answer.Duplicates, answer.Rejected
 	})
 }
 
