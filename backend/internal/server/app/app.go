@@ -101,6 +101,7 @@ func Start(ctx context.Context, cfg Config, version string, log *slog.Logger) (_
 	webConfig := web.Config{
 		PublicURL: checked.publicURL, TrustedProxies: checked.proxies, Auth: parts.auth, Apps: parts.apps,
 		Handlers: handlers, Registry: parts.registry, Traces: traces.Provider, Logger: log,
+		SDKPaths: checked.SDKPaths, IngestPaths: checked.IngestPaths,
 	}
 	if err := a.serve(webConfig, parts, listeners); err != nil {
 		return nil, err
@@ -208,7 +209,7 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	if err != nil {
 		return h, p, err
 	}
-	h.Ingest, err = ingestrpc.New(ingestrpc.Config{Front: front, Authenticator: p.auth, Metrics: p.registry, Logger: a.log})
+	h.Ingest, err = ingestrpc.New(ingestrpc.Config{Front: front, Authenticator: p.auth, Paths: a.cfg.IngestPaths, Metrics: p.registry, Logger: a.log})
 	if err != nil {
 		return h, p, err
 	}

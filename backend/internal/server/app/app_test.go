@@ -13,19 +13,55 @@ func TestWrongSettingsAreAllNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	err := Config{
 		Data: t.TempDir(), Roles: "sink", QueryEngine: "trino", PublicURL: "example.com", TrustedProxies: []string{"10.0.0.0/8", "proxy"},
-		ObjectStore: "s3://bucket", SinkMaxRows: -1,
+		ObjectStore: "s3://bucket", SinkMaxRows: -1, SDKPaths: []string{"a.js"}, IngestPaths: []string{"/app/c"},
 	}.Check()
 	var usage *UsageError
 	if !errors.As(err, &usage) {
 		t.Fatalf("got %v", err)
 	}
-	for _, want := range []string{"--roles sink", "--query-engine trino", "--public-url example.com", "--trusted-proxies proxy", "--object-store s3://bucket", "--sink-max-rows"} {
+	for _, want := range []string{"--roles sink", "--query-engine trino", "--public-url example.com", "--trusted-proxies proxy", "--object-store s3://bucket", "--sink-max-rows", "--sdk-path a.js", "--ingest-path /app/c"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in %v", want, err)
 		}
 	}
 	if err := (Config{Data: "x", Roles: "all", PublicURL: "https://a.example.com", TrustedProxies: []string{"10.0.0.1", "::1/128"}, ObjectStore: "file:///srv/o"}).Check(); err != nil {
 		t.Errorf("good settings: %v", err)
+	}
+}
+
+func TestOtherNamesOfPathsAreChecked(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		scripts, ingest []string
+		want            string // empty: they can be used
+	}{
+		"both":                          {[]string{"/assets/a.js", "/b"}, []string{"/c", "/_/c.1~x"}, ""},
+		"the same twice":                {[]string{"/a.js", "/a.js"}, []string{"/c", "/c"}, ""},
+		"two scripts of one folder":     {[]string{"/a.js", "/b.js"}, nil, ""},
+		"no slash":                      {[]string{"a.js"}, nil, "--sdk-path a.js: give a path"},
+		"the root":                      {nil, []string{"/"}, "give a path"},
+		"an end slash":                  {nil, []string{"/c/"}, "give a path"},
+		"a query":                       {nil, []string{"/c?d"}, "give a path"},
+		"a wildcard":                    {[]string{"/{a}"}, nil, "give a path"},
+		"upwards":                       {[]string{"/x/../app"}, nil, "give a path"},
+		"a URL":                         {nil, []string{"https://a.example/c"}, "give a path"},
+		"nothing":                       {[]string{""}, nil, "give a path"},
+		"the web app's":                 {[]string{"/app/a.js"}, nil, "answers /app itself"},
+		"the API's":                     {nil, []string{"/v1"}, "answers /v1 itself"},
+		"a service's":                   {nil, []string{"/causality.ingest.v1.IngestService/c"}, "itself"},
+		"a script where events go":      {[]string{"/c"}, []string{"/c"}, "--sdk-path answers /c already"},
+		"a worker where events go":      {[]string{"/c.js"}, []string{"/c-worker.js"}, "--sdk-path answers /c-worker.js already"},
+		"events below a script's name":  {[]string{"/c/events"}, []string{"/c"}, "--sdk-path answers /c/events already"},
+		"a script beside where they go": {[]string{"/c/a.js"}, []string{"/c"}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := Config{Data: "x", SDKPaths: tt.scripts, IngestPaths: tt.ingest}.Check()
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -7,9 +7,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/causality-project/causality/backend/internal/pipeline/ingest/ingestrpc"
+	"github.com/causality-project/causality/backend/internal/server/web"
 )
 
 // Config is everything that can be configured. The tags name each flag, its
@@ -23,6 +28,9 @@ type Config struct {
 	PublicURL      string   `name:"public-url" env:"CAUSALITY_PUBLIC_URL" placeholder:"URL" help:"How browsers reach the server, when a proxy stands before it."`
 	TrustedProxies []string `name:"trusted-proxies" env:"CAUSALITY_TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed: addresses or CIDR ranges."`
 	MetricsListen  string   `name:"metrics-listen" env:"CAUSALITY_METRICS_LISTEN" placeholder:"ADDR" help:"Address of Prometheus metrics, at /metrics; none by default."`
+
+	SDKPaths    []string `name:"sdk-path" env:"CAUSALITY_SDK_PATH" placeholder:"PATH" help:"Another address of the browser SDK's script, for ad blockers, such as /assets/a.js; its worker and core stand beside it, as a-worker.js and a.wasm. May be given several times; snippets name the first. /sdk/causality.js always answers."`
+	IngestPaths []string `name:"ingest-path" env:"CAUSALITY_INGEST_PATH" placeholder:"PATH" help:"Another address of the ingest paths, for ad blockers, such as /c: it takes what the RPC and /v1/batch take, and /c/events and /c/batch what /v1/events and /v1/batch take. May be given several times; snippets name the first."`
 
 	DatabaseURL string `name:"database-url" env:"CAUSALITY_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"PostgreSQL to use (default: one of its own, in the data directory)."`
 	PostgresBin string `name:"postgres-bin" env:"CAUSALITY_POSTGRES_BIN" placeholder:"DIR" help:"Directory of pg_ctl and postgres (default: found)."`
@@ -108,6 +116,7 @@ func (c Config) resolve() (resolved, error) {
 		}
 		r.proxies = append(r.proxies, prefix.Masked())
 	}
+	problems = append(problems, checkPaths(c.SDKPaths, c.IngestPaths)...)
 	r.objects = filepath.Join(data, "lake", "objects")
 	if c.ObjectStore != "" {
 		u, err := url.Parse(c.ObjectStore)
@@ -134,6 +143,43 @@ func (c Config) resolve() (resolved, error) {
 		return resolved{}, &UsageError{err}
 	}
 	return r, nil
+}
+
+// plainPath is a path without an end slash, dots alone, or anything that a URL
+// or a route would read otherwise.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$`)
+
+// ownPaths begin what this server answers itself, now or by its contract.
+var ownPaths = []string{"/app", "/sdk", "/v1", "/docs", "/healthz", "/readyz", "/metrics"}
+
+// checkPaths refuses names that are no paths, are taken, or answer two things.
+func checkPaths(scripts, ingest []string) (problems []error) {
+	taken := map[string]string{}
+	check := func(flag, name, example string, expand func(string) []string) {
+		if !plainPath.MatchString(name) {
+			problems = append(problems, fmt.Errorf("%s %s: give a path of letters, digits, dots and dashes, such as %s", flag, name, example))
+			return
+		}
+		first, _, _ := strings.Cut(name[1:], "/")
+		if slices.Contains(ownPaths, "/"+first) || strings.HasPrefix(first, "causality.") {
+			problems = append(problems, fmt.Errorf("%s %s: the server answers /%s itself; choose another, such as %s", flag, name, first, example))
+			return
+		}
+		for _, answered := range expand(name) {
+			if other := taken[answered]; other != "" && other != flag {
+				problems = append(problems, fmt.Errorf("%s %s: %s answers %s already; choose another", flag, name, other, answered))
+				return
+			}
+			taken[answered] = flag
+		}
+	}
+	for _, name := range scripts {
+		check("--sdk-path", name, "/assets/a.js", web.SDKPaths)
+	}
+	for _, name := range ingest {
+		check("--ingest-path", name, "/c", ingestrpc.PathsOf)
+	}
+	return problems
 }
 
 // Check reports every wrong value at once, as a *UsageError.

@@ -7,12 +7,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/causality-project/causality/backend/internal/platform/postgres"
+	"github.com/causality-project/causality/backend/internal/server/web"
 )
 
 // Check is one thing that a setup needs.
@@ -52,6 +54,8 @@ func Examine(ctx context.Context, cfg Config) []Check {
 	add("disk", found, err)
 	found, err = examinePostgres(ctx, checked)
 	add("PostgreSQL", found, err)
+	found, err = examineSDK(checked)
+	add("browser SDK", found, err)
 	return checks
 }
 
@@ -108,6 +112,23 @@ func examineDisk(path string) (string, error) {
 		return "", fmt.Errorf("only %.1f GiB are free at %s; make room, or choose another disk with --data", free/(1<<30), path)
 	}
 	return fmt.Sprintf("%.1f GiB are free", free/(1<<30)), nil
+}
+
+// examineSDK is about this binary, which is also the one that serves as a rule.
+func examineSDK(cfg resolved) (string, error) {
+	version, err := web.SDKVersion()
+	if err != nil {
+		return "", err
+	}
+	if version == "" {
+		return "not built into this binary; make build does that", nil
+	}
+	at := append([]string{"/sdk/causality.js"}, cfg.SDKPaths...)
+	found := fmt.Sprintf("at %s; unchanging at /sdk/%s/causality.js", strings.Join(at, ", "), version)
+	if len(cfg.IngestPaths) > 0 {
+		found += "; events are also taken at " + strings.Join(cfg.IngestPaths, ", ")
+	}
+	return found, nil
 }
 
 func examinePostgres(ctx context.Context, cfg resolved) (string, error) {

@@ -71,7 +71,10 @@ type Config struct {
 	Registry       *prometheus.Registry
 	Traces         trace.TracerProvider // nil: no spans
 	Logger         *slog.Logger
-	Dist           fs.FS // the built web app; nil: the embedded one
+	Dist           fs.FS    // the built web app; nil: the embedded one
+	SDK            fs.FS    // the built browser SDK; nil: the embedded one
+	SDKPaths       []string // other names of its script; see SDKPaths
+	IngestPaths    []string // other names that Handlers.Ingest answers; pages are told the first
 }
 
 // Server serves one handler on several listeners.
@@ -168,6 +171,11 @@ func (s *Server) handler(cfg Config) (http.Handler, error) {
 	cfg.Handlers.Ingest.Register(func(path string, handler http.Handler) {
 		outer.Handle(path, withClientIP(cfg.TrustedProxies, handler))
 	})
+	browserSDK, err := newSDK(cfg.SDK)
+	if err != nil {
+		return nil, err
+	}
+	browserSDK.register(outer.Handle, cfg.SDKPaths, cfg.IngestPaths)
 	outer.Handle("/", crossOrigin.Handler(withRequest(inner)))
 
 	https := cfg.PublicURL != nil && cfg.PublicURL.Scheme == "https"
