@@ -1,0 +1,1 @@
+../../../../cabi/causality_core.h

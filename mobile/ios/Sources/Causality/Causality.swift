@@ -1,0 +1,280 @@
+import CCausality
+import Foundation
+
+/// Sends what people do in an app to a Causality server.
+///
+/// ```swift
+/// let causality = try Causality(writeKey: "wk_…") { $0.host = "https://causality.example.com" }
+/// causality.track("Order Paid", ["total": 12.5])
+/// ```
+///
+/// No call waits for the network or the disk, but `flush` and `close`, which are
+/// async. Events wait in a file and are sent again until the server has them, also
+/// by the app's next start. Make one client per write key and keep it.
+public final class Causality: Sendable {
+    public static let version = "0.1.0"
+
+    public struct Options: Sendable {
+        /// Where Causality is served, for example `https://causality.example.com`. Required.
+        public var host = ""
+        /// Events that start a request.
+        public var flushAt = 30
+        /// The longest wait of an event while online, in seconds.
+        public var flushEvery: TimeInterval = 30
+        /// How long one request may take, in seconds.
+        public var requestTimeout: TimeInterval = 30
+        /// Above it the oldest unsent events are dropped.
+        public var queueBytes = 64 << 20
+        /// Where unsent events wait. Default: a folder of the write key's in Application Support.
+        public var directory: URL?
+        /// What is recorded without being asked.
+        public var automatic: Automatic = .all
+        /// Plain http is refused unless this is set, or the host is this device.
+        public var allowsInsecureHost = false
+        /// Carries requests.
+        public var session: @Sendable () -> URLSessionConfiguration = { .ephemeral }
+        /// Delivery problems, rejections and drops, in words for a log. Called on any thread.
+        public var onNotice: (@Sendable (_ level: String, _ message: String) -> Void)?
+    }
+
+    /// What is recorded without being asked.
+    public struct Automatic: OptionSet, Sendable {
+        public let rawValue: Int
+        public init(rawValue: Int) { self.rawValue = rawValue }
+        /// `app_start`, `app_foreground`, `app_background`.
+        public static let lifecycle = Automatic(rawValue: 1)
+        /// `screen_view` for each UIKit view controller that appears. SwiftUI views use `.causalityScreen`.
+        public static let screens = Automatic(rawValue: 2)
+        /// `app_crash` at the next start.
+        public static let crashes = Automatic(rawValue: 4)
+        /// `network_change`; without it delivery still resumes when the network is back.
+        public static let network = Automatic(rawValue: 8)
+        /// `memory_warning`.
+        public static let memory = Automatic(rawValue: 16)
+        public static let all: Automatic = [.lifecycle, .screens, .crashes, .network, .memory]
+    }
+
+    private let handle: cz_handle
+    private let callbacks: Callbacks
+    private let observers: Observers
+
+    /// Opens the queue and starts to deliver. Throws when an option is wrong; then nothing has started.
+    public init(writeKey: String, _ configure: (inout Options) -> Void) throws {
+        var options = Options()
+        configure(&options)
+        let host = try Causality.check(host: options.host, insecure: options.allowsInsecureHost)
+        guard !writeKey.isEmpty, writeKey.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            throw CausalityError(description: "writeKey is empty or holds a character that no key has; copy it from Settings, Keys")
+        }
+        guard options.flushAt > 0, options.flushEvery > 0, options.requestTimeout > 0, options.queueBytes > 0 else {
+            throw CausalityError(description: "flushAt, flushEvery, requestTimeout and queueBytes must be above 0")
+        }
+        let directory = try options.directory ?? Causality.directory(for: writeKey)
+        let transport = Transport(host: host, writeKey: writeKey, timeout: options.requestTimeout, configuration: options.session())
+        callbacks = Callbacks(transport: transport, notice: options.onNotice)
+        handle = try Causality.open(writeKey, options, directory, callbacks)
+        let client = handle
+        for (name, value) in Surroundings.present() {
+            name.withText { name in value.withText { _ = String(taking: cz_context(client, name, $0)) } }
+        }
+        observers = Observers(options.automatic, directory: directory, Observed(handle: handle))
+    }
+
+    deinit {
+        observers.stop()
+        let handle = handle, callbacks = callbacks
+        // Storing what is in hand may take a moment, which a deinit must not.
+        DispatchQueue.global(qos: .utility).async {
+            withExtendedLifetime(callbacks) { _ = String(taking: cz_close(handle, 0)) }
+        }
+    }
+
+    private static func open(_ writeKey: String, _ options: Options, _ directory: URL, _ callbacks: Callbacks) throws -> cz_handle {
+        var error: UnsafeMutablePointer<CChar>?
+        let handle = writeKey.withText { key in
+          directory.path.withText { path in
+            "causality-swift".withText { library in
+                version.withText { version in
+                    var c = cz_options()
+                    c.directory = path
+                    c.send_timeout_ms = Int64(options.requestTimeout * 1000) + 5000 // URLSession ends it first
+                    c.flush_at = Int64(options.flushAt)
+                    c.flush_every_ms = Int64(options.flushEvery * 1000)
+                    c.queue_bytes = Int64(options.queueBytes)
+                    c.key = key
+                    c.library = library
+                    c.library_version = version
+                    c.send = { user, body, length, reply in
+                        Callbacks.from(user).transport.send(Data(bytes: body!, count: Int(length)), to: reply)
+                    }
+                    c.notice = { user, level, message in
+                        Callbacks.from(user).notice?(String(level), String(message))
+                    }
+                    c.user = callbacks.pointer
+                    return cz_open(&c, &error)
+                }
+            }
+          }
+        }
+        if let message = String(taking: error) { throw CausalityError(description: message) }
+        return handle
+    }
+
+    static func check(host: String, insecure: Bool) throws -> URL {
+        guard let url = URL(string: host), let scheme = url.scheme, let name = url.host, ["http", "https"].contains(scheme),
+            url.query == nil, url.fragment == nil, url.user == nil
+        else {
+            throw CausalityError(description: "host is \"\(host)\"; set it to where Causality is served, for example https://causality.example.com")
+        }
+        if scheme == "http", !insecure, !["localhost", "127.0.0.1", "::1"].contains(name) {
+            throw CausalityError(description: "host is plain http, which sends events in the clear; use https, or set allowsInsecureHost")
+        }
+        return url
+    }
+
+    static func directory(for writeKey: String) throws -> URL {
+        let support = try FileManager.default.url(for: .applicationSupportDirectory, in: .userDomainMask, appropriateFor: nil, create: true)
+        let name = writeKey.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") ? $0 : "-" }
+        return support.appendingPathComponent("causality", isDirectory: true).appendingPathComponent(String(name.prefix(64)), isDirectory: true)
+    }
+
+    // MARK: Recording
+
+    /// Records that something happened. The name is at most 200 characters.
+    public func track(_ name: String, _ properties: Properties = [:]) {
+        Observed(handle: handle).track(name, properties, callbacks)
+    }
+
+    /// Records an event whose properties are known by name and type.
+    public func track(_ event: some TypedEvent) {
+        track(event.name, event.properties)
+    }
+
+    /// Says who uses the app from now on. What the device did before counts as
+    /// theirs. Another known user than before begins a new visitor, as `reset` does.
+    public func identify(_ userID: String, _ traits: Traits = Traits()) {
+        callbacks.report(userID.withText { user in
+            traits.unset.joined(separator: "\n").withText {
+                cz_identify(handle, user, traits.set.object(), traits.setOnce.object(), traits.add.object(), $0)
+            }
+        })
+    }
+
+    /// Says which group of a type, for example a company, the user acts for from now on.
+    public func group(_ type: String, _ id: String, _ traits: Traits = Traits()) {
+        callbacks.report(type.withText { type in
+            id.withText { id in
+                traits.unset.joined(separator: "\n").withText {
+                    cz_group(handle, type, id, traits.set.object(), traits.setOnce.object(), traits.add.object(), $0)
+                }
+            }
+        })
+    }
+
+    /// Says that two user ids are one person. Servers take it from secret keys only.
+    public func alias(_ previousID: String, _ userID: String) {
+        callbacks.report(previousID.withText { previous in userID.withText { cz_alias(handle, previous, $0) } })
+    }
+
+    /// Forgets the user: a new anonymous id and session, no groups. What waits to be sent is kept.
+    public func reset() { cz_reset(handle) }
+
+    // MARK: Delivery
+
+    /// Sends what was recorded so far. Throws when the server has not answered for
+    /// all of it within `timeout` seconds; it stays queued.
+    public func flush(timeout: TimeInterval = 30) async throws {
+        let handle = handle, milliseconds = Int64(max(timeout, 0) * 1000)
+        try await detached { cz_flush(handle, milliseconds) }
+    }
+
+    /// Sends what is queued for at most `timeout` seconds, and ends the client. Throws
+    /// when events could not be stored. What is not sent waits for the next start.
+    public func close(timeout: TimeInterval = 5) async throws {
+        observers.stop()
+        let handle = handle, milliseconds = Int64(max(timeout, 0) * 1000)
+        try await detached { cz_close(handle, milliseconds) }
+    }
+
+    /// Waits on a thread of its own: the pool of Swift's tasks must not be held up.
+    private func detached(_ call: @escaping @Sendable () -> UnsafeMutablePointer<CChar>?) async throws {
+        let callbacks = callbacks
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            DispatchQueue.global(qos: .utility).async {
+                let message = withExtendedLifetime(callbacks) { String(taking: call()) }
+                if let message {
+                    continuation.resume(throwing: CausalityError(description: message))
+                } else {
+                    continuation.resume()
+                }
+            }
+        }
+    }
+
+    /// Opting out clears the queue, forgets the user, and ignores events until
+    /// opting in, across starts.
+    public var isOptedOut: Bool {
+        get { cz_opted_out(handle) != 0 }
+        set { cz_opt_out(handle, newValue ? 1 : 0) }
+    }
+
+    /// The id of this device's user before they are known.
+    public var anonymousID: String { identity("anonymous_id") }
+    /// The user, once identified; else empty.
+    public var userID: String { identity("user_id") }
+    /// The present session; empty before its first event.
+    public var sessionID: String { identity("session_id") }
+
+    private func identity(_ name: String) -> String {
+        name.withText { String(taking: cz_identity(handle, $0)) ?? "" }
+    }
+
+    /// What became of the events since the client was opened.
+    public struct Stats: Sendable, Equatable {
+        /// Not yet acknowledged, earlier starts' included.
+        public let queued: Int
+        /// Acknowledged and not rejected.
+        public let sent: Int
+        /// Lost events by reason: expired, overflow, queue_full, invalid, too_large,
+        /// unreadable, damaged, opted_out, or the code of the server's rejection.
+        public let dropped: [String: Int]
+        /// The server refuses the key.
+        public let isPaused: Bool
+        /// Events end with the process, because the queue's file cannot be used.
+        public let isInMemory: Bool
+        /// Of the last attempt; nil after a success.
+        public let lastError: String?
+    }
+
+    public var stats: Stats {
+        func stat(_ name: String) -> Int { name.withText { Int(cz_stat(handle, $0)) } }
+        let reasons = (String(taking: cz_drop_reasons(handle)) ?? "").split(separator: "\n").map(String.init)
+        return Stats(
+            queued: stat("queued"), sent: stat("sent"),
+            dropped: Dictionary(uniqueKeysWithValues: reasons.map { ($0, stat("dropped.\($0)")) }),
+            isPaused: stat("paused") == 1, isInMemory: stat("in_memory") == 1,
+            lastError: String(taking: cz_last_error(handle))
+        )
+    }
+}
+
+/// What the library calls back, kept alive as long as it may.
+final class Callbacks: Sendable {
+    let transport: Transport
+    let notice: (@Sendable (String, String) -> Void)?
+
+    init(transport: Transport, notice: (@Sendable (String, String) -> Void)?) {
+        self.transport = transport
+        self.notice = notice
+    }
+
+    var pointer: UnsafeMutableRawPointer { Unmanaged.passUnretained(self).toOpaque() }
+    static func from(_ pointer: UnsafeMutableRawPointer?) -> Callbacks {
+        Unmanaged<Callbacks>.fromOpaque(pointer!).takeUnretainedValue()
+    }
+
+    /// A refused call has no caller to throw to: the log hears of it.
+    func report(_ error: UnsafeMutablePointer<CChar>?) {
+        if let message = String(taking: error) { notice?("error", message) }
+    }
+}
