@@ -70,7 +70,7 @@ type client struct {
 	*mobile.Client
 
 	mu      sync.Mutex
-	context mobile.Context
+	context mobile.EventContext
 }
 
 func of(n C.cz_handle) *mobile.Client {
@@ -273,7 +273,7 @@ func cz_context(n C.cz_handle, name, value C.cz_text) *C.char {
 	return nil
 }
 
-func describe(to *mobile.Context, name, value string) error {
+func describe(to *mobile.EventContext, name, value string) error {
 	texts := map[string]*string{
 		"app_version": &to.AppVersion, "app_build": &to.AppBuild, "app_namespace": &to.AppNamespace,
 		"device_id": &to.DeviceID, "device_manufacturer": &to.DeviceManufacturer, "device_model": &to.DeviceModel, "device_type": &to.DeviceType,

@@ -155,7 +155,7 @@ public final class Causality: Sendable {
     public func identify(_ userID: String, _ traits: Traits = Traits()) {
         callbacks.report(userID.withText { user in
             traits.unset.joined(separator: "\n").withText {
-                cz_identify(handle, user, traits.set.object(), traits.setOnce.object(), traits.add.object(), $0)
+                cz_identify(handle, user, object(of: traits.set), object(of: traits.setOnce), object(of: traits.add), $0)
             }
         })
     }
@@ -165,7 +165,7 @@ public final class Causality: Sendable {
         callbacks.report(type.withText { type in
             id.withText { id in
                 traits.unset.joined(separator: "\n").withText {
-                    cz_group(handle, type, id, traits.set.object(), traits.setOnce.object(), traits.add.object(), $0)
+                    cz_group(handle, type, id, object(of: traits.set), object(of: traits.setOnce), object(of: traits.add), $0)
                 }
             }
         })

@@ -42,14 +42,12 @@ func check(_ error: UnsafeMutablePointer<CChar>?) throws {
     if let message = String(taking: error) { throw CausalityError(description: message) }
 }
 
-extension Dictionary where Key == String, Value == Causality.Value {
-    /// Writes the properties into a new object, which the call it is passed to takes over.
-    func object() -> cz_handle {
-        if isEmpty { return 0 }
-        let object = cz_object()
-        for (key, value) in self { value.put(into: object, under: key) }
-        return object
-    }
+/// Writes properties into a new object, which the call that it is passed to takes over.
+func object(of properties: Properties) -> cz_handle {
+    if properties.isEmpty { return 0 }
+    let object = cz_object()
+    for (key, value) in properties { value.put(into: object, under: key) }
+    return object
 }
 
 extension Value {

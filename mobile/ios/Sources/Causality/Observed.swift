@@ -8,7 +8,7 @@ struct Observed: Sendable {
 
     func track(_ name: String, _ properties: Properties = [:], _ callbacks: Callbacks? = nil) {
         let none = cz_text(bytes: nil, length: 0)
-        let error = name.withText { cz_track(handle, $0, properties.object(), 0, none, none) }
+        let error = name.withText { cz_track(handle, $0, object(of: properties), 0, none, none) }
         if let callbacks {
             callbacks.report(error)
         } else {
@@ -22,7 +22,7 @@ struct Observed: Sendable {
     func track(_ event: some TypedEvent, at time: Date, session: String, id: String) {
         _ = event.name.withText { name in
             session.withText { session in
-                id.withText { String(taking: cz_track(handle, name, event.properties.object(), Int64(time.timeIntervalSince1970 * 1000), session, $0)) }
+                id.withText { String(taking: cz_track(handle, name, object(of: event.properties), Int64(time.timeIntervalSince1970 * 1000), session, $0)) }
             }
         }
     }

@@ -70,7 +70,7 @@ final class Observers: @unchecked Sendable { // its fields are guarded by lock
         }
         client.foreground()
         if wanted.contains(.lifecycle), again {
-            client.track(AppForeground(backgroundMs: back.map { Int64(Date().timeIntervalSince($0) * 1000) }))
+            client.track(AppForeground(backgroundMS: back.map { Int64(Date().timeIntervalSince($0) * 1000) }))
         }
         #if canImport(Darwin)
         if wanted.contains(.crashes) { CrashWatch.prepare() } // with the session that has begun
@@ -82,7 +82,7 @@ final class Observers: @unchecked Sendable { // its fields are guarded by lock
             backgroundSince = Date()
             return foregroundSince ?? launched
         }
-        if wanted.contains(.lifecycle) { client.track(AppBackground(foregroundMs: Int64(Date().timeIntervalSince(since) * 1000))) }
+        if wanted.contains(.lifecycle) { client.track(AppBackground(foregroundMS: Int64(Date().timeIntervalSince(since) * 1000))) }
         client.background()
     }
 
