@@ -13,7 +13,8 @@ import (
 // another; the lock is for hosts that do otherwise.
 type object struct {
 	mu   sync.Mutex
-	path []level // from the object itself to what is open
+	puts []func(*mobile.Properties) // of the object itself, to be made where it is used
+	path []level                    // what is open inside, outermost first
 }
 
 // level is an object or, when list is set, a list.
@@ -33,10 +34,18 @@ func (o *object) put(key C.cz_text, intoObject func(*mobile.Properties, string),
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if top := &o.path[len(o.path)-1]; top.list != nil {
+	o.innermost(kept(key), intoObject, intoList)
+}
+
+func (o *object) innermost(key string, intoObject func(*mobile.Properties, string), intoList func(*mobile.List)) {
+	if len(o.path) == 0 {
+		o.puts = append(o.puts, func(p *mobile.Properties) { intoObject(p, key) })
+		return
+	}
+	if top := o.path[len(o.path)-1]; top.list != nil {
 		intoList(top.list)
 	} else {
-		intoObject(top.properties, kept(key))
+		intoObject(top.properties, key)
 	}
 }
 
@@ -57,7 +66,7 @@ func (o *object) end() {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.path) > 1 {
+	if len(o.path) > 0 {
 		o.closeLast()
 	}
 }
@@ -65,35 +74,41 @@ func (o *object) end() {
 func (o *object) closeLast() {
 	inner := o.path[len(o.path)-1]
 	o.path = o.path[:len(o.path)-1]
-	outer := o.path[len(o.path)-1]
-	switch {
-	case outer.list != nil && inner.list != nil:
-		outer.list.AddList(inner.list)
-	case outer.list != nil:
-		outer.list.AddObject(inner.properties)
-	case inner.list != nil:
-		outer.properties.PutList(inner.key, inner.list)
-	default:
-		outer.properties.PutObject(inner.key, inner.properties)
+	if inner.list != nil {
+		o.innermost(inner.key, func(p *mobile.Properties, key string) { p.PutList(key, inner.list) }, func(l *mobile.List) { l.AddList(inner.list) })
+	} else {
+		o.innermost(inner.key, func(p *mobile.Properties, key string) { p.PutObject(key, inner.properties) }, func(l *mobile.List) { l.AddObject(inner.properties) })
 	}
 }
 
-// finished is the object, with what was left open closed; nil for none.
+// into puts all of the object into p, with what was left open closed.
+func (o *object) into(p *mobile.Properties) {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.path) > 0 {
+		o.closeLast()
+	}
+	for _, put := range o.puts {
+		put(p)
+	}
+}
+
+// finished is the object as properties; nil for none.
 func (o *object) finished() *mobile.Properties {
 	if o == nil {
 		return nil
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for len(o.path) > 1 {
-		o.closeLast()
-	}
-	return o.path[0].properties
+	p := mobile.NewProperties()
+	o.into(p)
+	return p
 }
 
 //export cz_object
 func cz_object() C.cz_handle {
-	return objects.add(&object{path: []level{{properties: mobile.NewProperties()}}})
+	return objects.add(&object{})
 }
 
 //export cz_release
