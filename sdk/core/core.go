@@ -10,10 +10,7 @@
 // A Core is not safe for concurrent use: its driver holds a lock around each call.
 package core
 
-import (
-	"errors"
-	"slices"
-)
+import "errors"
 
 // Config sets a Core up. Zero values select the stated defaults.
 type Config struct {
@@ -520,7 +517,7 @@ func (c *Core) seal() {
 	if c.openEvents == 0 {
 		return
 	}
-	data := slices.Clone(c.open)
+	data := append([]byte(nil), c.open...)
 	c.unsaved = append(c.unsaved, Block{c.nextSeq, c.openAt, c.openEvents, data})
 	c.unsavedBytes += len(data)
 	if !c.cfg.Shared {
@@ -565,6 +562,16 @@ func (c *Core) drop(i int, reason Reason, now Micros) {
 	c.countsChanged(now)
 }
 
+// find gives the place of a block in the queue, -1 when it is not there.
+func (c *Core) find(seq uint64) int {
+	for i := range c.blocks {
+		if c.blocks[i].seq == seq {
+			return i
+		}
+	}
+	return -1
+}
+
 // forget removes a block from the queue.
 func (c *Core) forget(i int) {
 	b := c.blocks[i]
@@ -575,11 +582,17 @@ func (c *Core) forget(i int) {
 		c.done = 0
 		c.blocks = c.blocks[1:]
 	} else {
-		c.blocks = slices.Delete(c.blocks, i, i+1)
+		c.blocks = append(c.blocks[:i], c.blocks[i+1:]...)
 	}
 	if len(c.unsaved) > 0 && !c.cfg.Shared && b.seq >= c.unsaved[0].Seq {
-		j := slices.IndexFunc(c.unsaved, func(u Block) bool { return u.Seq == b.seq })
-		c.unsaved = slices.Delete(c.unsaved, j, j+1)
+		j := 0
+		for c.unsaved[j].Seq != b.seq {
+			j++
+		}
+		last := len(c.unsaved) - 1
+		copy(c.unsaved[j:], c.unsaved[j+1:])
+		c.unsaved[last] = Block{} // lets go of its data
+		c.unsaved = c.unsaved[:last]
 		c.unsavedBytes -= b.bytes
 		return
 	}
@@ -661,9 +674,9 @@ func (c *Core) commit() Command {
 	if c.commitFailed && len(c.deletes) > 0 {
 		appends = nil // a full disk has room for these once the deletes are made
 	}
-	change := &Change{Append: slices.Clip(appends), Delete: slices.Clip(c.deletes)}
+	change := &Change{Append: appends[:len(appends):len(appends)], Delete: c.deletes[:len(c.deletes):len(c.deletes)]}
 	if c.cfg.Shared {
-		change.Append = slices.Clone(appends)
+		change.Append = append([]Block(nil), appends...)
 		for i := range change.Append {
 			change.Append[i].Seq = 0
 		}
@@ -847,7 +860,7 @@ func (c *Core) fail(now, wait, retryAfter Micros) {
 // them is over, and the rest of its batch travels under a new id.
 func (c *Core) Lost(now Micros, seqs ...uint64) {
 	for _, seq := range seqs {
-		i := slices.IndexFunc(c.blocks, func(b block) bool { return b.seq == seq })
+		i := c.find(seq)
 		if i < 0 {
 			continue
 		}

@@ -2,7 +2,6 @@ package core
 
 import (
 	"errors"
-	"slices"
 	"unicode/utf8"
 )
 
@@ -263,13 +262,14 @@ func appendGroups(dst []byte, field int, groups map[string]string) []byte {
 	if len(groups) == 0 {
 		return dst
 	}
-	kinds := make([]string, 0, len(groups))
+	var room [12]property
+	list := room[:0]
 	for kind := range groups {
-		kinds = append(kinds, kind)
+		list = append(list, property{key: kind})
 	}
-	slices.Sort(kinds)
-	for _, kind := range kinds {
-		dst = appendTexts(dst, field, kind, groups[kind])
+	sortByKey(list)
+	for _, p := range list {
+		dst = appendTexts(dst, field, p.key, groups[p.key])
 	}
 	return dst
 }

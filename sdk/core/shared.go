@@ -1,7 +1,5 @@
 package core
 
-import "slices"
-
 // maxSkipped bounds the numbers that a leader remembers as not yet reported. What
 // is beyond it is found by the next leader.
 const maxSkipped = 64
@@ -69,9 +67,12 @@ func (c *Core) Stored(now Micros, blocks ...BlockInfo) {
 		}
 		// Reports of two clients may overtake each other. A batch that is frozen
 		// stays as it is: the block goes to the end.
-		if i := slices.Index(c.skipped, b.Seq); i >= 0 && b.Events > 0 && b.Bytes > 0 {
-			c.skipped = slices.Delete(c.skipped, i, i+1)
-			c.append(b)
+		for i, seq := range c.skipped {
+			if seq == b.Seq && b.Events > 0 && b.Bytes > 0 {
+				c.skipped = append(c.skipped[:i], c.skipped[i+1:]...)
+				c.append(b)
+				break
+			}
 		}
 	}
 	if c.awaitMy {
@@ -86,7 +87,7 @@ func (c *Core) skip(seq uint64) {
 		c.skipped = append(c.skipped, missing)
 	}
 	if n := len(c.skipped); n > maxSkipped {
-		c.skipped = slices.Delete(c.skipped, 0, n-maxSkipped)
+		c.skipped = c.skipped[n-maxSkipped:]
 	}
 }
 

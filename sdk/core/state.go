@@ -1,7 +1,5 @@
 package core
 
-import "slices"
-
 // The state is what must outlive the process beside the blocks, so that a restart
 // sends the same batch under the same id, at the time that was promised. It is a
 // message of numbered fields, so that a later version can add some.
@@ -80,12 +78,12 @@ func (c *Core) decodeState(b []byte) (visitor []byte) {
 	if c.saved = c.unreported; !c.chosen {
 		c.optedOut = optedOut
 	}
-	first := slices.IndexFunc(c.blocks, func(b block) bool { return b.seq == head })
+	first := c.find(head)
 	if first < 0 || first > 0 && !c.cfg.Shared {
 		return visitor
 	}
 	late := c.blocks[:first] // reported to the former leader after the batch was frozen
-	c.blocks = slices.Clone(c.blocks[first:])
+	c.blocks = c.blocks[first:]
 	if done > 0 && done < c.blocks[0].events {
 		c.done = done
 		c.queuedEvents -= done
@@ -94,7 +92,11 @@ func (c *Core) decodeState(b []byte) (visitor []byte) {
 		c.batch = next
 	}
 	c.batch.blocks = c.blocksOf(c.batch.events)
-	c.blocks = slices.Insert(c.blocks, max(c.batch.blocks, 1), late...)
+	if n := max(c.batch.blocks, 1); first > 0 {
+		rest := c.blocks[n:]
+		c.blocks = append(append([]block(nil), c.blocks[:n]...), late...)
+		c.blocks = append(c.blocks, rest...)
+	}
 	return visitor
 }
 

@@ -1,9 +1,7 @@
 package core
 
 import (
-	"cmp"
 	"math"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -45,11 +43,7 @@ func appendObject(dst []byte, m map[string]any, depth int, marshal Marshal) ([]b
 	for k, v := range m {
 		list = append(list, property{k, v})
 	}
-	if len(list) <= len(room) {
-		sortFew(list)
-	} else {
-		slices.SortFunc(list, func(a, b property) int { return cmp.Compare(a.key, b.key) })
-	}
+	sortByKey(list)
 	dst = append(dst, '{')
 	for i := range list {
 		if i > 0 {
@@ -69,12 +63,18 @@ type property struct {
 	value any
 }
 
-// sortFew is an insertion sort, which needs no calls for the few properties of
-// most events.
-func sortFew(list []property) {
-	for i := 1; i < len(list); i++ {
-		for j := i; j > 0 && list[j].key < list[j-1].key; j-- {
-			list[j], list[j-1] = list[j-1], list[j]
+// sortByKey is a Shell sort, which is an insertion sort for the few properties of
+// most events: it needs no calls, and a browser need not load package slices.
+func sortByKey(list []property) {
+	gap := 1
+	for gap < len(list)/12 {
+		gap = 3*gap + 1
+	}
+	for ; gap > 0; gap /= 3 {
+		for i := gap; i < len(list); i++ {
+			for j := i; j >= gap && list[j].key < list[j-gap].key; j -= gap {
+				list[j], list[j-gap] = list[j-gap], list[j]
+			}
 		}
 	}
 }

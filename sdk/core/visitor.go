@@ -7,6 +7,7 @@ type VisitorConfig struct {
 	Idle       Micros        // without an event; default: never for that
 	Background Micros        // in the background; default: never for that
 	Longest    Micros        // since its start; default 24 h
+	NoSessions bool          // Fill leaves SessionID empty
 	Random     func() uint64 // required (a Core lends its own); from a cryptographic source
 }
 
@@ -75,7 +76,7 @@ func (v *Visitor) Fill(now Micros, e *Event) {
 	if e.UserID == "" {
 		e.UserID = v.user
 	}
-	if e.SessionID == "" {
+	if e.SessionID == "" && !v.cfg.NoSessions {
 		e.SessionID = v.session
 	}
 	if len(e.Groups) == 0 {
@@ -112,10 +113,12 @@ func (v *Visitor) Join(groupType, groupID string) {
 	}
 	groups := make(map[string]string, len(v.groups)+1)
 	for kind, id := range v.groups {
-		groups[kind] = id
+		if kind != groupType {
+			groups[kind] = id
+		}
 	}
-	if groups[groupType] = groupID; groupID == "" {
-		delete(groups, groupType)
+	if groupID != "" {
+		groups[groupType] = groupID
 	}
 	v.groups = groups
 	v.change(1)
