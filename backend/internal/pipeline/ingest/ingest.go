@@ -257,9 +257,10 @@ func (f *Front) release(r *reader) {
 	}
 	clear(r.seen)
 	clear(r.names)
+	clear(r.tops[:cap(r.tops)]) // at most event.MaxPropertyNames
 	rest := r.context.rest
 	clear(rest)
-	*r = reader{seen: r.seen, arena: arena[:0], names: r.names[:0], groups: r.groups[:0], context: contextCache{rest: rest[:0]}}
+	*r = reader{seen: r.seen, arena: arena[:0], names: r.names[:0], groups: r.groups[:0], tops: r.tops[:0], context: contextCache{rest: rest[:0]}}
 	r.batch.Events = events[:0]
 	f.readers.Put(r)
 }

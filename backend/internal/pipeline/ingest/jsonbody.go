@@ -269,6 +269,7 @@ func (r *reader) jsonProperties(d *draft, to *string, field string, i int) int {
 	switch s.data[i] {
 	case '{':
 		s.deepest, s.names, s.badName, s.emptyName, s.naming = 0, 0, "", false, true
+		s.tops = r.topsOf(field, i)
 		end := s.value(i, 0)
 		s.naming = false
 		if end >= 0 {

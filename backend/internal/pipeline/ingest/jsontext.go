@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/causality-project/causality/backend/internal/platform/event"
 )
 
 // maxScanDepth bounds the scanner's recursion. An event may only be 32 deep;
@@ -28,6 +30,13 @@ type scanner struct {
 	names     int
 	badName   string
 	emptyName bool
+	tops      *[]member // when set, gets its members at the top
+}
+
+// member is a name at the top of the properties, and where its value starts.
+type member struct {
+	name string
+	at   int
 }
 
 func (s *scanner) fail(i int, why string) int {
@@ -213,13 +222,19 @@ func (s *scanner) object(i, depth int) int {
 		if end < 0 {
 			return -1
 		}
-		if depth == 1 && s.naming {
-			s.name(i, end, escaped)
+		top := depth == 1 && s.naming
+		var name string
+		if top {
+			name = s.name(i, end, escaped)
 		}
 		if i = s.space(end); i >= len(s.data) || s.data[i] != ':' {
 			return s.fail(i, "a colon is expected here")
 		}
-		if i = s.value(s.space(i+1), depth); i < 0 {
+		i = s.space(i + 1)
+		if top && s.tops != nil && s.names <= event.MaxPropertyNames {
+			*s.tops = append(*s.tops, member{name, i})
+		}
+		if i = s.value(i, depth); i < 0 {
 			return -1
 		}
 		i = s.space(i)
@@ -259,15 +274,17 @@ func (s *scanner) array(i, depth int) int {
 	}
 }
 
-// name checks one name at the top of the properties.
-func (s *scanner) name(i, end int, escaped bool) {
+// name reads and checks one name at the top of the properties.
+func (s *scanner) name(i, end int, escaped bool) string {
 	s.names++
 	if !escaped && end-i-2 <= maxName && end-i-2 > 0 {
-		return
+		return view(s.data[i+1 : end-1])
 	}
-	if name := s.unquote(i, end, escaped); badText(name) {
+	name := s.unquote(i, end, escaped)
+	if badText(name) {
 		s.badName, s.emptyName = name, name == ""
 	}
+	return name
 }
 
 // members walks the object at i, giving each name and the index of its value to

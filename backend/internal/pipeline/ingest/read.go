@@ -42,7 +42,9 @@ type reader struct {
 	repeated int // events that repeat an id of the same request
 	refused  int // bytes of refused events kept
 	context  contextCache
-	groups   []byte // members of the groups object being built
+	groups   []byte   // members of the groups object being built
+	tops     []member // of the event's properties, whose text starts at topsAt
+	topsAt   int
 }
 
 // draft is one event being read, with what has no place in event.Event.
@@ -99,12 +101,18 @@ func (r *reader) check(d *draft) {
 	if d.Type == 0 {
 		d.Type = event.Track
 	}
-	if d.payload != nil {
+	typed := d.payload
+	if typed != nil {
 		if !r.mergePayload(d) {
 			return
 		}
-	} else if known := payloadNames[d.Name]; known != nil && d.Type == event.Track {
-		d.Name = known.name
+	} else if typed = payloadNames[d.Name]; typed != nil && d.Type == event.Track {
+		d.Name = typed.name
+	}
+	// An import is history: its source can no longer be mended, and a CSV file
+	// does not tell text from numbers.
+	if typed != nil && d.Type == event.Track && d.Properties != "" && !r.batch.Imported {
+		r.checkTyped(d, typed)
 	}
 	r.checkName(d)
 	r.checkIDs(d)
@@ -239,7 +247,7 @@ func (r *reader) checkProperties(d *draft, text *string, field string) bool {
 		return true
 	}
 	s := &r.texts
-	*s = scanner{data: viewBytes(*text), arena: &r.arena, naming: true}
+	*s = scanner{data: viewBytes(*text), arena: &r.arena, naming: true, tops: r.topsOf(field, 0)}
 	if (*text)[0] != '{' {
 		d.reject(invalidProperty, field, "%s must be a JSON object, such as {\"plan\":\"pro\"}.", field)
 		return false
