@@ -63,6 +63,7 @@ func TestWrongUsageIsToldFromFailure(t *testing.T) {
 		"missing app":          {[]string{"import", "x.csv"}, exitUsage, "--app"},
 		"wrong kind":           {[]string{"keys", "create", "--app", "x", "--kind", "blue"}, exitUsage, `"write","secret"`},
 		"wrong role":           {[]string{"serve", "--data", dir, "--roles", "sink"}, exitUsage, "--roles sink"},
+		"a path that is taken": {[]string{"serve", "--data", dir, "--ingest-path", "/app"}, exitUsage, "--ingest-path /app: the server answers /app itself"},
 		"wrong log level":      {[]string{"serve", "--log-level", "loud"}, exitUsage, "log-level"},
 		"key without server":   {[]string{"apps", "list", "--key", "sk_x"}, exitUsage, "--server"},
 		"server without key":   {[]string{"apps", "list", "--server", "http://127.0.0.1:1"}, exitUsage, "--key"},
@@ -94,6 +95,9 @@ func TestHelpAndVersionAreAnswers(t *testing.T) {
 			t.Errorf("%v: exit %d, out %q, err %q", args, code, out, errOut)
 		}
 	}
+	if _, out, _ := cli(t, nil, "serve", "--help"); !strings.Contains(out, "--sdk-path") || !strings.Contains(out, "--ingest-path") {
+		t.Errorf("other names of paths are not explained:\n%s", out)
+	}
 	if _, out, _ := cli(t, nil, "demo", "--help"); !strings.Contains(out, "causality-demo") {
 		t.Errorf("demo's data directory is not its own:\n%s", out)
 	}
@@ -102,13 +106,13 @@ func TestHelpAndVersionAreAnswers(t *testing.T) {
 func TestFlagsWinOverVariablesOverTheFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "c.yaml")
-	content := "listen: 127.0.0.1:1001\nlog_level: warn\npublic-url: https://file.example.com\ntrusted-proxies: [10.0.0.1, 10.0.0.2]\ndatabase-url: postgres://u:secret@127.0.0.1:1/x\n"
+	content := "listen: 127.0.0.1:1001\nlog_level: warn\npublic-url: https://file.example.com\ntrusted-proxies: [10.0.0.1, 10.0.0.2]\ndatabase-url: postgres://u:secret@127.0.0.1:1/x\nsdk_path: [/a.js, /assets/b.js]\n"
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	env := map[string]string{
 		"CAUSALITY_CONFIG": file, "CAUSALITY_LISTEN": "127.0.0.1:1002", "CAUSALITY_LOG_LEVEL": "error", "CAUSALITY_DATA": filepath.Join(t.TempDir(), "d"),
-		"CAUSALITY_NATS_URL": "",
+		"CAUSALITY_NATS_URL": "", "CAUSALITY_INGEST_PATH": "/c,/d",
 	}
 	code, out, errOut := cli(t, env, "doctor", "--listen", "127.0.0.1:0")
 	got := map[string][]string{}
@@ -118,11 +122,13 @@ func TestFlagsWinOverVariablesOverTheFile(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"listen":     "127.0.0.1:0 --listen",
-		"log-level":  "error CAUSALITY_LOG_LEVEL",
-		"public-url": "https://file.example.com " + file,
-		"log-format": "text default",
-		"nats-url":   "– default",
+		"listen":      "127.0.0.1:0 --listen",
+		"log-level":   "error CAUSALITY_LOG_LEVEL",
+		"public-url":  "https://file.example.com " + file,
+		"log-format":  "text default",
+		"sdk-path":    "[/a.js /assets/b.js] " + file,
+		"ingest-path": "[/c /d] CAUSALITY_INGEST_PATH",
+		"nats-url":    "– default",
 	} {
 		if strings.Join(got[name], " ") != want {
 			t.Errorf("%s: %q, want %q", name, got[name], want)
@@ -130,6 +136,9 @@ func TestFlagsWinOverVariablesOverTheFile(t *testing.T) {
 	}
 	if !strings.Contains(out, "[10.0.0.1 10.0.0.2]") {
 		t.Errorf("the list was not read:\n%s", out)
+	}
+	if !strings.Contains(out, "ok     browser SDK: ") {
+		t.Errorf("the browser SDK was not looked at:\n%s", out)
 	}
 	if strings.Contains(out+errOut, "secret") {
 		t.Error("a password was shown")
