@@ -10,22 +10,22 @@
 // the worker's `error` event, or when `ready` has not come within 10 s: it terminates the worker and adds again every
 // event that no `safe` covered (its id is set, so the server counts it once even when both have sent it).
 
-import type { CoreConfig, EventInput } from './core/types';
-import type { Driver, DriverConfig, Problem } from './driver';
+import type { CoreConfig, EventInput } from "./core/types";
+import type { Driver, DriverConfig, Problem } from "./driver";
 
 /** The methods of Driver that are called by message. */
-export type Method = 'add' | 'flush' | 'stats' | 'optOut' | 'optIn' | 'pause' | 'resume' | 'close';
+export type Method = "add" | "flush" | "stats" | "optOut" | "optIn" | "pause" | "resume" | "close";
 
 /** To the worker. n is 0 when no answer is wanted, else above every n before it. */
 export type ToWorker =
-  | [0, 'open', wasm: string, config: Omit<DriverConfig, 'notice'>, core: CoreConfig]
-  | [0, 'add', event: EventInput] // id and timestamp set; without context when it is that of the event before
-  | [n: number, method: Exclude<Method, 'add'>];
+  | [0, "open", wasm: string, config: Omit<DriverConfig, "notice">, core: CoreConfig]
+  | [0, "add", event: EventInput] // id and timestamp set; without context when it is that of the event before
+  | [n: number, method: Exclude<Method, "add">];
 
 /** From the worker: the result of call n, or a notice of the driver. */
 export type FromWorker =
-  | [n: number, result: Awaited<ReturnType<Driver[Exclude<Method, 'add'>]>>]
-  | [0, 'ready']
-  | [0, 'safe', events: number]
-  | [0, 'problem', problem: Problem]
-  | [0, 'failed', message: string]; // no WebAssembly, or a crash of the core
+  | [n: number, result: Awaited<ReturnType<Driver[Exclude<Method, "add">]>>]
+  | [0, "ready"]
+  | [0, "safe", events: number]
+  | [0, "problem", problem: Problem]
+  | [0, "failed", message: string]; // no WebAssembly, or a crash of the core
