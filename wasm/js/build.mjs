@@ -34,7 +34,7 @@ export async function bundle(entry, format) {
     write: false,
     format,
     target: "es2020",
-    define: { VERSION: JSON.stringify(version) },
+    define: { VERSION: JSON.stringify(version), ALWAYS_SHARED: "true" },
     legalComments: "none",
   });
   const { code } = await minify(result.outputFiles[0].text, {
@@ -42,7 +42,7 @@ export async function bundle(entry, format) {
     module: format === "esm",
     toplevel: true,
     compress: { passes: 4, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, keep_fargs: false },
-    mangle: { props: { regex: internal } },
+    mangle: { properties: { regex: internal } },
     format: { ascii_only: true, preamble: banner },
   });
   return code;

@@ -1,3 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-export default defineConfig({ test: { include: ["test/**/*.test.ts"] } });
+export default defineConfig({
+  define: { ALWAYS_SHARED: "false", VERSION: '"test"' },
+  test: { include: ["test/**/*.test.ts"] },
+});

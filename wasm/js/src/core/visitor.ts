@@ -1,0 +1,174 @@
+import { encodeGroups, tooLong } from "./event";
+import type { EventInput } from "./types";
+import { fields, int, string, text } from "./wire";
+
+/** Says when a session ends, in microseconds. */
+export interface VisitorConfig {
+  /** Without an event; default: never for that. */
+  idle?: number;
+  /** In the background; default: never for that. */
+  background?: number;
+  /** Since its start; default 24 h. */
+  longest?: number;
+}
+
+/**
+ * Who uses a device: an anonymous id, the user once known, their groups and the session. It is written as sdk/core's
+ * Visitor, which says when a session ends.
+ */
+export interface Visitor {
+  /** Completes an event where it says nothing. */
+  fill(now: number, event: EventInput): void;
+  /** Names the user; another one than is known resets first, so that two people never become one. */
+  identify(now: number, userId: string): void;
+  /** Puts the visitor into a group; an empty id leaves it. */
+  join(groupType: string, groupId: string): void;
+  /** Makes somebody new, with a session of their own. */
+  reset(now: number): void;
+  background(now: number): void;
+  foreground(now: number): void;
+  anonymousId(): string;
+  userId(): string;
+  sessionId(): string;
+  /** What newVisitor continues from; makes changed false. */
+  state(): Uint8Array;
+  /** Whether state is worth saving: whether it differs by more than some seconds since the last event. */
+  changed(): boolean;
+}
+
+const lastWithin = 5e6;
+
+/** Blanks are no ids, nor is what the server refuses. */
+const usable = (id: string) => /[^\0- ]/.test(id) && !tooLong(id);
+
+/** Continues from what state returned; one that is empty or damaged makes somebody new. */
+export function newVisitor(
+  { idle, background, longest = 864e8 }: VisitorConfig,
+  newId: (now: number) => string,
+  savedState: Uint8Array = new Uint8Array(),
+): Visitor {
+  let anonymous = "";
+  let user = "";
+  let groups: Record<string, string> = {}; // replaced, never changed: events refer to it
+  let session = "";
+  let start = 0; // of the session
+  let last = 0; // event, or start
+  let away = 0; // in the background since; 0 in the foreground
+  let changed = false;
+  let savedLast = 0;
+
+  const forget = () => {
+    anonymous = user = session = "";
+    groups = {};
+    start = last = savedLast = 0;
+  };
+
+  // Makes sure of an anonymous id and a session that is not over.
+  const arrive = (now: number) => {
+    if (!anonymous) {
+      anonymous = newId(now);
+      changed = true;
+    }
+    start = Math.min(start, now);
+    last = Math.min(last, now);
+    away = Math.min(away, now);
+    if (
+      !session ||
+      now - start > longest ||
+      (idle && now - last > idle) ||
+      (background && away && now - Math.max(away, last) > background)
+    ) {
+      session = newId(now);
+      start = last = now;
+      changed = true;
+    }
+  };
+
+  const join = (kind: string, id: string) => {
+    const { [kind]: before, ...others } = groups;
+    if (
+      id
+        ? id == before || !usable(kind) || !usable(id) || (!before && Object.keys(groups).length > 31)
+        : !before
+    )
+      return;
+    groups = id ? { ...others, [kind]: id } : others;
+    changed = true;
+  };
+
+  const v: number[] = [];
+  if (
+    !fields(savedState, (field, value, data) => {
+      if (!data) v[field] = Math.max(value, 0);
+      else if (field == 3) {
+        const pair: string[] = [];
+        if (fields(data, (field, _, data) => data && (pair[field] = string(data))))
+          join(pair[1] ?? "", pair[2] ?? "");
+      } else {
+        const id = string(data);
+        if (usable(id))
+          if (field == 1) anonymous = id;
+          else if (field == 2) user = id;
+          else if (field == 4) session = id;
+      }
+    })
+  )
+    forget(); // half a state could give one person's user to another
+  else [, , , , , start = 0, last = 0, away = 0] = v;
+  away ||= last;
+  savedLast = last;
+  changed = false;
+
+  return {
+    fill(now, e) {
+      arrive(now);
+      last = now;
+      if (now < savedLast || now - savedLast >= lastWithin) changed = true;
+      e.anonymousId ||= anonymous;
+      e.userId ||= user;
+      e.sessionId ||= session;
+      e.groups ||= groups;
+    },
+    identify(now, userId) {
+      if (!usable(userId) || userId == user) return;
+      if (user) {
+        forget();
+        arrive(now);
+      }
+      arrive(now);
+      user = userId;
+      changed = true;
+    },
+    join,
+    reset(now) {
+      forget();
+      arrive(now);
+    },
+    background(now) {
+      away = Math.max(now, 1);
+      changed = true;
+    },
+    foreground(now) {
+      arrive(now);
+      if (away) changed = true;
+      away = 0;
+    },
+    anonymousId: () => anonymous,
+    userId: () => user,
+    sessionId: () => session,
+    state() {
+      changed = false;
+      savedLast = last;
+      return Uint8Array.from([
+        ...text(1, anonymous),
+        ...text(2, user),
+        ...encodeGroups(3, groups),
+        ...text(4, session),
+        ...int(5, start),
+        ...int(6, last),
+        ...int(7, away),
+      ]);
+    },
+    changed: () => changed,
+  };
+}

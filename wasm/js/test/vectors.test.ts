@@ -1,0 +1,167 @@
+import { describe, expect, test } from "vitest";
+import { encodeEvent, newCore, newIds, newVisitor } from "../src/core";
+import { decodeAnswer } from "../src/core/core";
+import { CausalityError } from "../src/core/error";
+import {
+  eventOf,
+  hex,
+  run,
+  type Script,
+  type Step,
+  splitMix,
+  unhex,
+  type VectorEvent,
+  vectors,
+} from "./replay";
+
+// What is said of a refused field is each SDK's own: here it must be short.
+const refusal = (step: Step): Step =>
+  step.error ? { ...step, error: step.error.replace(/^(causality: invalid event: \S+).*/, "$1") } : step;
+
+describe("encode.json", () => {
+  interface Vector {
+    name: string;
+    now: number;
+    newId?: string;
+    event: VectorEvent;
+    bytes?: string;
+    refused?: string;
+  }
+  test.each(vectors<Vector>("encode.json"))("$name", ({ now, newId, event, bytes, refused }) => {
+    const input = eventOf(event);
+    if (refused !== undefined) {
+      let error: unknown;
+      try {
+        encodeEvent(now, input);
+      } catch (thrown) {
+        error = thrown;
+      }
+      expect(error).toBeInstanceOf(CausalityError);
+      expect((error as CausalityError).field).toBe(refused);
+      return;
+    }
+    const encoded = encodeEvent(now, input);
+    if (newId) encoded.splice(2, 36, ...Buffer.from(newId));
+    expect(hex(encoded)).toBe(bytes);
+  });
+});
+
+describe("response.json", () => {
+  interface Vector {
+    name: string;
+    bytes: string;
+    unreadable?: boolean;
+    accepted?: number;
+    duplicates?: number;
+    rejected?: { Index: number; ID: string; Code: string; Field: string; Message: string }[];
+  }
+  test.each(vectors<Vector>("response.json"))("$name", (v) => {
+    const answer = decodeAnswer(unhex(v.bytes));
+    if (v.unreadable) {
+      expect(answer).toBeUndefined();
+      return;
+    }
+    expect(answer).toEqual({
+      accepted: v.accepted ?? 0,
+      duplicates: v.duplicates ?? 0,
+      rejected: (v.rejected ?? []).map((r) => ({
+        index: r.Index,
+        id: r.ID,
+        code: r.Code,
+        field: r.Field,
+        message: r.Message,
+      })),
+    });
+  });
+});
+
+test.each([
+  ["delivery.json", false],
+  ["shared.json", true],
+])("%s has scripts", (file) => expect(vectors(file).length).toBeGreaterThan(0));
+
+describe.each([
+  ["delivery.json", false],
+  ["shared.json", true],
+])("%s", (file, shared) => {
+  test.each(vectors<Script>(file))("$name", (script) => {
+    expect(run(script, shared, newCore).map(refusal)).toEqual(script.steps.map(refusal));
+  });
+});
+
+describe("visitor.json", () => {
+  interface VisitorStep {
+    at: number;
+    input: string;
+    event?: VectorEvent;
+    userId?: string;
+    groupType?: string;
+    groupId?: string;
+    state?: string;
+    filled?: unknown;
+    visitor: unknown;
+  }
+  interface Vector {
+    name: string;
+    seed: number | bigint;
+    idle?: number;
+    background?: number;
+    longest?: number;
+    steps: VisitorStep[];
+  }
+  test.each(vectors<Vector>("visitor.json"))("$name", ({ seed, steps, ...config }) => {
+    const random = splitMix(seed);
+    const begin = (state?: Uint8Array) => newVisitor(config, newIds(random), state);
+    const present = (fields: object) =>
+      Object.fromEntries(
+        Object.entries(fields).filter(([, v]) => (typeof v === "object" ? Object.keys(v).length : v)),
+      );
+    let visitor = begin();
+    for (const step of steps) {
+      const { at, input, userId = "", groupType = "", groupId = "", state } = step;
+      switch (input) {
+        case "fill": {
+          const event = eventOf(step.event ?? {});
+          visitor.fill(at, event);
+          const { anonymousId, userId, sessionId, groups } = event;
+          expect(present({ anonymousId, userId, sessionId, groups })).toEqual(step.filled);
+          break;
+        }
+        case "identify":
+          visitor.identify(at, userId);
+          break;
+        case "join":
+          visitor.join(groupType, groupId);
+          break;
+        case "reset":
+          visitor.reset(at);
+          break;
+        case "background":
+          visitor.background(at);
+          break;
+        case "foreground":
+          visitor.foreground(at);
+          break;
+        case "restart": {
+          const saved = visitor.state();
+          expect(hex(saved)).toBe(state ?? "");
+          visitor = begin(saved);
+          break;
+        }
+        case "load":
+          visitor = begin(unhex(state));
+          break;
+        default:
+          throw new Error(`the input ${input} is unknown`);
+      }
+      expect(
+        present({
+          anonymousId: visitor.anonymousId(),
+          userId: visitor.userId(),
+          sessionId: visitor.sessionId(),
+          changed: visitor.changed(),
+        }),
+      ).toEqual(step.visitor);
+    }
+  });
+});
