@@ -137,3 +137,54 @@ func TestAddRefusesWhatCannotBeHandedOver(t *testing.T) {
 		t.Errorf("%v after %d events, stats %+v", err, kept, s)
 	}
 }
+
+func TestAnEventEncodedElsewhereIsAddedLikeOneEncodedHere(t *testing.T) {
+	t.Parallel()
+	now := Micros(1_790_000_000) * Second
+	for name, e := range map[string]Event{
+		"with an id": {ID: "mine", Name: "a", Properties: map[string]any{"n": 1}},
+		"without":    {Name: "a", Context: &Context{Locale: "pt"}},
+	} {
+		here, there := newCore(t, Config{}), newCore(t, Config{})
+		if _, err := here.Track(now, &e); err != nil {
+			t.Fatal(err)
+		}
+		encoded, err := Encode(nil, now, &e, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, ok := Precoded(encoded.Bytes())
+		if !ok {
+			t.Fatalf("%s: not taken", name)
+		}
+		if _, err := there.Add(now, again); err != nil {
+			t.Fatal(err)
+		}
+		if string(here.open) != string(there.open) {
+			t.Errorf("%s: %x, want %x", name, there.open, here.open)
+		}
+		for _, bad := range [][]byte{nil, encoded.Bytes()[1:], encoded.Bytes()[:len(encoded.Bytes())-1], make([]byte, MaxEventBytes+1)} {
+			if _, ok := Precoded(bad); ok {
+				t.Errorf("%s: %x was taken", name, bad)
+			}
+		}
+	}
+}
+
+func TestANumberIsSentAsItIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"0", "-0", "12", "1.50", "1e400", "-1.5E+07", "123456789012345678901234567890", "0e0"} {
+		e := Event{Name: "a", Properties: map[string]any{"n": Number(text)}, Traits: &Traits{Add: map[string]any{"n": Number(text)}}}
+		encoded, err := Encode(nil, 1, &e, nil)
+		if err != nil || strings.Count(string(encoded.Bytes()), `{"n":`+text+"}") != 2 {
+			t.Errorf("%s became %q (%v)", text, encoded.Bytes(), err)
+		}
+	}
+	for _, text := range []string{"", "-", "+1", "01", "-01", ".5", "1.", "1.e1", "1e", "1e+", "0x1", "1 ", " 1", "1,2", "NaN", "Infinity", "1e1.5", "--1"} {
+		_, err := Encode(nil, 1, &Event{Name: "a", Properties: map[string]any{"n": Number(text)}}, nil)
+		var refused *InvalidError
+		if !errors.As(err, &refused) || refused.Field != "properties.n" {
+			t.Errorf("%q is a number (%v)", text, err)
+		}
+	}
+}

@@ -80,6 +80,7 @@ func sortByKey(list []property) {
 }
 
 func appendValue(dst []byte, v any, depth int, marshal Marshal) ([]byte, error) {
+	var n int64
 	switch v := v.(type) {
 	case nil:
 		return append(dst, "null"...), nil
@@ -87,10 +88,6 @@ func appendValue(dst []byte, v any, depth int, marshal Marshal) ([]byte, error) 
 		return appendString(dst, v), nil
 	case bool:
 		return strconv.AppendBool(dst, v), nil
-	case int:
-		return strconv.AppendInt(dst, int64(v), 10), nil
-	case int64:
-		return strconv.AppendInt(dst, v, 10), nil
 	case float64:
 		return appendFloat(dst, v, 64)
 	case float32:
@@ -100,20 +97,24 @@ func appendValue(dst []byte, v any, depth int, marshal Marshal) ([]byte, error) 
 			return dst, invalid("", "is not a JSON number")
 		}
 		return append(dst, v...), nil
+	case int:
+		n = int64(v)
 	case int8:
-		return strconv.AppendInt(dst, int64(v), 10), nil
+		n = int64(v)
 	case int16:
-		return strconv.AppendInt(dst, int64(v), 10), nil
+		n = int64(v)
 	case int32:
-		return strconv.AppendInt(dst, int64(v), 10), nil
+		n = int64(v)
+	case int64:
+		n = v
 	case uint:
 		return strconv.AppendUint(dst, uint64(v), 10), nil
 	case uint8:
-		return strconv.AppendUint(dst, uint64(v), 10), nil
+		n = int64(v)
 	case uint16:
-		return strconv.AppendUint(dst, uint64(v), 10), nil
+		n = int64(v)
 	case uint32:
-		return strconv.AppendUint(dst, uint64(v), 10), nil
+		n = int64(v)
 	case uint64:
 		return strconv.AppendUint(dst, v, 10), nil
 	case map[string]any:
@@ -129,11 +130,13 @@ func appendValue(dst []byte, v any, depth int, marshal Marshal) ([]byte, error) 
 			dst = appendString(dst, s)
 		}
 		return append(dst, ']'), nil
+	default:
+		if marshal == nil {
+			return dst, invalid("", "is of a type that has no JSON form; use text, numbers, booleans, maps and lists")
+		}
+		return marshal(dst, v)
 	}
-	if marshal == nil {
-		return dst, invalid("", "is of a type that has no JSON form; use text, numbers, booleans, maps and lists")
-	}
-	return marshal(dst, v)
+	return strconv.AppendInt(dst, n, 10), nil
 }
 
 func appendList(dst []byte, list []any, depth int, marshal Marshal) ([]byte, error) {
