@@ -212,4 +212,7 @@ func TestEveryRejectionHasARemedy(t *testing.T) {
 			t.Errorf("no remedy for %s", code)
 		}
 	}
+	if got := remedy("invalid_property", "properties.revenue"); !strings.Contains(got, "revenue as the typed event") {
+		t.Errorf("a typed event's field: %q", got)
+	}
 }

@@ -257,6 +257,9 @@ func remedy(code, field string) string {
 	case "too_deep":
 		return "Flatten the properties: at most 32 levels of nesting are taken."
 	case "invalid_property":
+		if name, ok := strings.CutPrefix(field, "properties."); ok {
+			return "Send " + name + " as the typed event describes it (the SDKs' typed helpers do), or give the event a name of its own."
+		}
 		return "Send properties as a JSON object of finite numbers and valid UTF-8 text."
 	case "plan_violation":
 		return "Send the event as the tracking plan describes it, or change the plan."

@@ -3,6 +3,7 @@ package ingest
 import (
 	"math"
 	"strconv"
+	"strings"
 )
 
 // topsOf makes ready for the members of an event's properties, whose text
@@ -129,7 +130,11 @@ func rejectTyped(d *draft, name, path, must string, value []byte) {
 	case c != '{':
 		is = "the number " + shortened(value)
 	}
-	d.reject(invalidProperty, "properties."+path,
+	field := path // of the event: which item of a list it was stands in the message, or each would be a reason of its own
+	if i := strings.IndexByte(path, '['); i >= 0 {
+		field = path[:i]
+	}
+	d.reject(invalidProperty, "properties."+field,
 		"%s of the typed event %s must be %s, not %s. Send it so, or give an event of your own another name.", path, name, must, is)
 }
 
