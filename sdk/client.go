@@ -72,19 +72,19 @@ func New(opts Options) (*Client, error) {
 
 // Track records that somebody did something. It returns without waiting for disk
 // or network: a queue file has the event within 100 ms, and Flush confirms. ctx
-// does not need to outlive the call.
+// gives the event its correlation id, and does not need to outlive the call.
 //
 // The error is ErrInvalidEvent with the field that is wrong, ErrQueueFull when the
 // event was not kept, or ErrClosed.
 func (c *Client) Track(ctx context.Context, e Event) error {
 	event := e.toCore()
-	return c.driver.Add(&event)
+	return c.add(ctx, &event)
 }
 
 // Identify records who somebody is and what is known of them. It returns like
 // Track.
 func (c *Client) Identify(ctx context.Context, id Identity) error {
-	return c.driver.Add(&core.Event{
+	return c.add(ctx, &core.Event{
 		Type:        core.Identify,
 		UserID:      id.UserID,
 		AnonymousID: id.AnonymousID,
@@ -96,7 +96,7 @@ func (c *Client) Identify(ctx context.Context, id Identity) error {
 
 // Group records what a group is and who is in it. It returns like Track.
 func (c *Client) Group(ctx context.Context, g Group) error {
-	return c.driver.Add(&core.Event{
+	return c.add(ctx, &core.Event{
 		Type:      core.Group,
 		UserID:    g.UserID,
 		GroupType: g.Type,
@@ -109,12 +109,38 @@ func (c *Client) Group(ctx context.Context, g Group) error {
 
 // Alias records that two user ids are one person. It returns like Track.
 func (c *Client) Alias(ctx context.Context, a Alias) error {
-	return c.driver.Add(&core.Event{
+	return c.add(ctx, &core.Event{
 		Type:       core.Alias,
 		UserID:     a.UserID,
 		PreviousID: a.PreviousID,
 		Timestamp:  instant(a.Timestamp),
 	})
+}
+
+func (c *Client) add(ctx context.Context, e *core.Event) error {
+	if e.CorrelationID == "" {
+		e.CorrelationID = c.correlationID(ctx)
+	}
+	if c.opts.WaitForRoom {
+		return c.driver.AddWait(ctx, e)
+	}
+	return c.driver.Add(e)
+}
+
+func (c *Client) correlationID(ctx context.Context) (id string) {
+	if id = CorrelationID(ctx); id != "" || c.opts.CorrelationID == nil {
+		return id
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			id = ""
+			c.log(slog.LevelError, "causality: Options.CorrelationID panicked", "panic", cause)
+		}
+	}()
+	if id = c.opts.CorrelationID(ctx); !isCorrelationID(id) {
+		return ""
+	}
+	return id
 }
 
 // Flush stores and sends every event recorded before the call. It returns nil
@@ -201,28 +227,50 @@ func (c *Client) notify(n driver.Notice) {
 		if n.Err != nil {
 			args = append(args, "err", n.Err)
 		}
-	case driver.CallbackPanicked:
-		args = []any{"panic", n.Err}
 	}
 	level := [...]slog.Level{driver.Debug: slog.LevelDebug, driver.Info: slog.LevelInfo, driver.Warn: slog.LevelWarn, driver.Error: slog.LevelError}[n.Level()]
-	c.opts.Logger.Log(context.Background(), level, n.Message(), args...)
+	c.log(level, n.Message(), args...)
+	switch n.Kind {
+	case driver.Dropped:
+		if c.opts.OnDrop != nil {
+			c.callback("OnDrop", func() { c.opts.OnDrop(string(n.Reason), n.Events) })
+		}
+	case driver.Delivered:
+		if c.opts.OnDelivered != nil {
+			c.callback("OnDelivered", func() { c.opts.OnDelivered(n.Events) })
+		}
+	case driver.Undelivered, driver.QueueDamaged, driver.QueueUnusable, driver.QueueFailing:
+		if c.opts.OnError != nil {
+			c.callback("OnError", func() { c.opts.OnError(n.Err) })
+		}
+	}
 }
 
 func (c *Client) rejected(list []core.Rejection) {
-	c.logRejected(list)
+	c.log(slog.LevelWarn, "causality: the server rejected events",
+		"events", len(list), "code", list[0].Code, "field", list[0].Field, "message", list[0].Message)
 	if c.opts.OnReject == nil {
 		return
 	}
 	for _, r := range list {
-		c.opts.OnReject(Rejection{ID: r.ID, Code: string(r.Code), Field: r.Field, Message: r.Message})
+		c.callback("OnReject", func() {
+			c.opts.OnReject(Rejection{ID: r.ID, Code: string(r.Code), Field: r.Field, Message: r.Message})
+		})
 	}
 }
 
-// logRejected keeps a handler's panic from the callback's events.
-func (c *Client) logRejected(list []core.Rejection) {
-	defer func() { _ = recover() }()
-	c.opts.Logger.Warn("causality: the server rejected events",
-		"events", len(list), "code", list[0].Code, "field", list[0].Field, "message", list[0].Message)
+func (c *Client) callback(name string, call func()) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			c.log(slog.LevelError, "causality: a callback panicked", "callback", name, "panic", cause)
+		}
+	}()
+	call()
+}
+
+func (c *Client) log(level slog.Level, message string, args ...any) {
+	defer func() { _ = recover() }() // a handler's panic has nowhere to be told
+	c.opts.Logger.Log(context.Background(), level, message, args...)
 }
 
 func micros(d time.Duration) core.Micros { return core.Micros(d.Microseconds()) }

@@ -34,7 +34,9 @@ type request struct {
 	batchID string
 	names   []string
 	ids     []string
-	dropped map[string]int64
+
+	correlations []string // of each event, empty for none
+	dropped      map[string]int64
 }
 
 func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -103,8 +105,11 @@ func parseRequest(body []byte) request {
 	fields(body, func(field int, value []byte, _ uint64) {
 		switch field {
 		case 1:
+			out.correlations = append(out.correlations, "")
 			fields(value, func(field int, value []byte, _ uint64) {
 				switch field {
+				case 9:
+					out.correlations[len(out.correlations)-1] = string(value)
 				case 1:
 					out.ids = append(out.ids, string(value))
 				case 3:

@@ -65,8 +65,8 @@ func dependencies(t *testing.T, pattern string) []string {
 func TestTheAPIIsTheOneWrittenDown(t *testing.T) {
 	t.Parallel()
 	var got []byte
-	for _, pkg := range []string{".", "./core", "./driver", "./driver/queue"} {
-		out, err := exec.Command("go", "doc", "-all", pkg).Output()
+	for _, pkg := range []string{".", "core", "driver", "driver/queue"} {
+		out, err := exec.Command("go", "-C", pkg, "doc", "-all", ".").Output()
 		if err != nil {
 			t.Fatal(err)
 		}

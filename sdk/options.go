@@ -1,6 +1,7 @@
 package causality
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -36,9 +37,22 @@ type Options struct {
 
 	Logger *slog.Logger // delivery problems and drops; default discards
 
-	// OnReject is called for each event that the server did not take, one at a time.
-	// It holds delivery up, and must not call Flush or Close, which wait for it.
-	OnReject func(Rejection)
+	// WaitForRoom makes Track and its sisters wait, until their context ends, while
+	// the queue is full, where they would drop the oldest event or refuse the new one:
+	// for imports and jobs that can wait for the server. The callbacks and Logger must
+	// then record no events, which would wait for themselves.
+	WaitForRoom bool
+
+	// CorrelationID names the request or job of a context that WithCorrelationID has
+	// given no id, for example by its trace (package causalityotel). Default: none.
+	CorrelationID func(context.Context) string
+
+	// The callbacks are called one at a time. They hold delivery up meanwhile, and
+	// must not call Flush or Close, which wait for them. A panic in them is logged.
+	OnReject    func(Rejection)                 // an event that the server did not take
+	OnDrop      func(reason string, events int) // queued events were given up; the reasons are those of Stats.Dropped
+	OnDelivered func(events int)                // the server took a batch, of which this many events count
+	OnError     func(error)                     // an attempt failed, or the queue file; Stats says what became of the events
 }
 
 // complete fills in defaults and names every field that is wrong.

@@ -223,7 +223,6 @@ func (d *Driver) waitForRoom(ctx context.Context) error {
 	room := d.room
 	d.mu.Unlock()
 	defer d.mu.Lock()
-	d.poke()
 	select {
 	case <-room:
 		return nil
@@ -232,9 +231,9 @@ func (d *Driver) waitForRoom(ctx context.Context) error {
 	}
 }
 
-// madeRoom lets those that wait look again.
+// madeRoom lets those that wait look again, when there is something to see.
 func (d *Driver) madeRoom() {
-	if d.room != nil {
+	if d.room != nil && (d.closing || d.core.HasRoom(core.MaxEventBytes)) {
 		close(d.room)
 		d.room = nil
 	}
