@@ -1,6 +1,10 @@
 import CCausality
 import Foundation
 
+#if canImport(FoundationNetworking)
+import FoundationNetworking
+#endif
+
 /// Sends what people do in an app to a Causality server.
 ///
 /// ```swift
@@ -77,7 +81,7 @@ public final class Causality: Sendable {
         for (name, value) in Surroundings.present() {
             name.withText { name in value.withText { _ = String(taking: cz_context(client, name, $0)) } }
         }
-        observers = Observers(options.automatic, directory: directory, Observed(handle: handle))
+        observers = Observers(options.automatic, directory: directory, Observed(handle: client))
     }
 
     deinit {
@@ -138,11 +142,13 @@ public final class Causality: Sendable {
         return support.appendingPathComponent("causality", isDirectory: true).appendingPathComponent(String(name.prefix(64)), isDirectory: true)
     }
 
+    var observed: Observed { Observed(handle: handle) }
+
     // MARK: Recording
 
     /// Records that something happened. The name is at most 200 characters.
     public func track(_ name: String, _ properties: Properties = [:]) {
-        Observed(handle: handle).track(name, properties, callbacks)
+        observed.track(name, properties, callbacks)
     }
 
     /// Records an event whose properties are known by name and type.
