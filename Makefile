@@ -7,8 +7,11 @@ MAKEFLAGS += --no-print-directory
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BINARY := backend/causality
 ASSETS := backend/internal/server/web/dist
+SDK_ASSETS := backend/internal/server/web/sdk
 LDFLAGS := -X main.version=$(VERSION)
 GO_SOURCES := $(shell find backend sdk proto -name '*.go' -o -name '*.sql' -o -name 'go.mod' 2>/dev/null | grep -v _test.go)
+SDK_SOURCES := $(shell find wasm/js/src wasm/js/build.mjs wasm/js/package-lock.json -type f 2>/dev/null)
+CORE_SOURCES := $(shell find wasm/core sdk/core -name '*.go' ! -name '*_test.go' 2>/dev/null) wasm/go.mod wasm/build
 WEB_SOURCES := $(shell find webapp/src webapp/index.html webapp/vite.config.ts webapp/package-lock.json 2>/dev/null)
 
 .PHONY: help
@@ -19,17 +22,17 @@ help: ## List the targets
 setup: ## Install what is missing, or say what to install
 	@.ci/setup
 
-# Only tests and measurements need a browser of our own.
-run build dev: export SETUP_CHROMIUM := skip
+# Only tests and measurements need a browser and a JDK.
+run build dev: export SETUP_FOR := build
 
 .PHONY: run
 run: build ## Serve the sample shop and print its address (ARGS="--listen …" to pass flags)
 	@$(BINARY) demo $(ARGS)
 
 .PHONY: build
-build: setup $(BINARY) ## Build the web app and the one binary
+build: setup $(BINARY) ## Build the web app, the browser SDK and the one binary
 
-$(BINARY): $(GO_SOURCES) $(ASSETS)/index.html
+$(BINARY): $(GO_SOURCES) $(ASSETS)/index.html $(SDK_ASSETS)/causality.js
 	@echo "building $(BINARY)"
 	@cd backend && go build -trimpath -ldflags '$(LDFLAGS)' -o causality ./cmd/causality
 
@@ -40,6 +43,17 @@ $(ASSETS)/index.html: $(WEB_SOURCES)
 	@cp -R webapp/dist/. $(ASSETS)/
 	@find $(ASSETS)/assets -type f \( -name "*.js" -o -name "*.css" \) -exec gzip -9 -n -k {} +
 
+wasm/js/dist/core.wasm: $(CORE_SOURCES)
+	@echo "building the client core as WebAssembly"
+	@wasm/build
+
+wasm/js/dist/causality.js: $(SDK_SOURCES)
+	@echo "building the browser SDK"
+	@cd wasm/js && npm run --silent build
+
+$(SDK_ASSETS)/causality.js: wasm/js/dist/causality.js wasm/js/dist/core.wasm
+	@.ci/embed-sdk wasm/js/dist $(SDK_ASSETS)
+
 .PHONY: dev
 dev: build ## Serve the sample shop with the web app reloading on change
 	@trap 'kill 0' EXIT; $(BINARY) demo $(ARGS) & cd webapp && npm run dev
@@ -48,6 +62,10 @@ dev: build ## Serve the sample shop with the web app reloading on change
 test: ## Everything CI runs: lint, generated code, Go, web, end to end, browser
 	@.ci/test
 
+.PHONY: test-swift
+test-swift: ## The Swift wrapper's tests on Linux (fetches a Swift toolchain, 0.6 GB, the first time)
+	@mobile/ios/test
+
 .PHONY: lint
 lint: setup ## Check formatting, vet, staticcheck, buf, web lint and types
 	@.ci/lint
@@ -55,6 +73,7 @@ lint: setup ## Check formatting, vet, staticcheck, buf, web lint and types
 .PHONY: generate
 generate: setup ## Regenerate Go and TypeScript from proto
 	@webapp/node_modules/.bin/buf generate --template proto/buf.gen.yaml
+	@cd .tools && GOWORK=off go run ./typedevents
 
 .PHONY: bench
 bench: setup build ## Measure against the goals; writes backend/bench/latest.json
@@ -71,4 +90,4 @@ fmt: setup ## Format Go and web sources
 
 .PHONY: tidy
 tidy: ## Tidy every Go module
-	@for module in proto sdk backend backend/e2e; do (cd $$module && GOWORK=off go mod tidy); done
+	@for module in proto sdk sdk/connect sdk/otel wasm mobile backend backend/e2e; do (cd $$module && GOWORK=off go mod tidy); done
