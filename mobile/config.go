@@ -24,6 +24,7 @@ type Config struct {
 
 	BackgroundMillis     int64 // in the background, after which a session ends; default 30,000
 	LongestSessionMillis int64 // after which a session ends in any case; default 24 hours
+	NoSessions           bool  // events do not say in which session they happened
 
 	SendTimeoutMillis int64 // for one call of Transport.Send, 1 s to 5 minutes; default 60,000
 
@@ -69,6 +70,7 @@ func (c *Config) coreConfig() (core.Config, error) {
 		Visitor: &core.VisitorConfig{
 			Background: millis("BackgroundMillis", c.BackgroundMillis, 30*second, second, day),
 			Longest:    millis("LongestSessionMillis", c.LongestSessionMillis, day, 60*second, 30*day),
+			NoSessions: c.NoSessions,
 		},
 	}
 	if out.Library.Name == "" {

@@ -32,6 +32,7 @@ internal class Crash(
 internal class CrashReports(
     private val folder: () -> File,
     private val visit: () -> Visit,
+    private val wanted: () -> Boolean,
     private val beforeEnd: () -> Unit,
 ) : Thread.UncaughtExceptionHandler {
     private val crashed = AtomicBoolean()
@@ -55,7 +56,7 @@ internal class CrashReports(
 
     override fun uncaughtException(thread: Thread, error: Throwable) {
         try {
-            if (active && crashed.compareAndSet(false, true)) {
+            if (active && wanted() && crashed.compareAndSet(false, true)) {
                 ballast = null
                 try {
                     write(error)
@@ -105,7 +106,7 @@ internal class CrashReports(
         private const val MAX_TRACE = 12_000 // an event has room for 32 KiB, and a character may need three bytes
         private const val MAX_FRAMES = 100 // of one cause; a stack that overflowed has thousands
         private const val MAX_CAUSES = 8
-        private const val MAX_FILE = 64 shl 10L
+        private const val MAX_FILE = 64 shl 10 // bytes
 
         fun files(dir: File): List<File> =
             dir.listFiles { file -> file.name.startsWith(PREFIX) }?.sortedBy { it.name } ?: emptyList()

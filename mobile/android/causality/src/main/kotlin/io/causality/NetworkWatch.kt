@@ -16,13 +16,14 @@ internal class NetworkWatch(context: Context, private val changed: (from: String
     private var current: String? = null
 
     fun start() {
+        val offline = !online()
         if (Build.VERSION.SDK_INT >= 24) {
             manager.registerDefaultNetworkCallback(this)
         } else {
             val internet = NetworkRequest.Builder().addCapability(NetworkCapabilities.NET_CAPABILITY_INTERNET).build()
             manager.registerNetworkCallback(internet, this)
         }
-        if (!online()) become("none")
+        if (offline) begin("none") // no callback would come
     }
 
     fun stop() = manager.unregisterNetworkCallback(this)
@@ -40,6 +41,11 @@ internal class NetworkWatch(context: Context, private val changed: (from: String
 
     @Suppress("DEPRECATION") // what replaced it is younger than Android 5
     private fun online(): Boolean = manager.activeNetworkInfo?.isConnected == true
+
+    @Synchronized
+    private fun begin(kind: String) {
+        if (current == null) become(kind)
+    }
 
     @Synchronized
     private fun become(kind: String) {

@@ -18,6 +18,8 @@ import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicBoolean
 import java.util.concurrent.atomic.AtomicInteger
 import java.util.concurrent.atomic.AtomicLong
+import java.util.concurrent.locks.ReentrantLock
+import kotlin.concurrent.withLock
 
 /**
  * One write key's client in the bound library, without anything of Android.
@@ -51,6 +53,12 @@ internal class Recorder(
     @Volatile
     var visit = Visit("", "", "")
         private set
+
+    @Volatile
+    var optedOut = false
+        private set
+
+    val writeKey: String get() = settings.writeKey
 
     /** Opens the queue; to be called once, before anything else. [describe] runs first, on the background thread. */
     fun open(describe: () -> EventContext?) {
@@ -91,9 +99,10 @@ internal class Recorder(
                     journal.rejected(id, code, field, message)
             })
             opened.awaitOpen(OPEN_WAIT)
+            remember(opened)
             opened
         } catch (e: Throwable) {
-            QueueOwners.leave(dir.path, this)
+            QueueOwners.leave(this)
             throw e
         }
     }
@@ -138,6 +147,7 @@ internal class Recorder(
         if (anonymousId != seen.anonymousId || userId != seen.userId || sessionId != seen.sessionId) {
             visit = Visit(anonymousId, userId, sessionId)
         }
+        optedOut = client.optedOut()
     }
 
     /** Sends what was recorded before. [done] hears on a background thread, or at once when nothing can be done. */
@@ -191,6 +201,9 @@ internal class Recorder(
         stored.await(timeoutMillis, TimeUnit.MILLISECONDS)
     }
 
+    /** Whether what has been flushed is on disk, delivered or not. */
+    fun storesInFile(): Boolean = client?.stats()?.run { storage() == "file" && queueError().isEmpty() } ?: false
+
     fun stats(): Stats {
         val bound = client?.stats()
         val dropped = TreeMap<String, Long>()
@@ -240,32 +253,22 @@ internal class Recorder(
 /** Which recorder has a queue file of this process open. The file has room for one, and a second would use memory. */
 private object QueueOwners {
     private val owners = HashMap<String, Recorder>()
-    private val lock = Object()
+    private val lock = ReentrantLock()
+    private val left = lock.newCondition()
 
     /** Waits until an earlier owner has left, but not forever: the library says so when the file is still locked. */
     fun take(path: String, owner: Recorder) {
-        val until = System.nanoTime() + TimeUnit.SECONDS.toNanos(20)
-        owners(path)?.giveWay()
-        synchronized(lock) {
-            while (owners[path] != null) {
-                val left = TimeUnit.NANOSECONDS.toMillis(until - System.nanoTime())
-                if (left <= 0) break
-                lock.wait(left)
-            }
+        lock.withLock { owners[path] }?.giveWay()
+        lock.withLock {
+            var patience = TimeUnit.SECONDS.toNanos(20)
+            while (owners[path] != null && patience > 0) patience = left.awaitNanos(patience)
             owners[path] = owner
         }
     }
 
-    private fun owners(path: String): Recorder? = synchronized(lock) { owners[path] }
-
-    fun leave(path: String, owner: Recorder) = synchronized(lock) {
-        if (owners[path] === owner) owners.remove(path)
-        lock.notifyAll()
-    }
-
-    fun leave(owner: Recorder) = synchronized(lock) {
+    fun leave(owner: Recorder) = lock.withLock {
         owners.entries.filter { it.value === owner }.forEach { owners.remove(it.key) }
-        lock.notifyAll()
+        left.signalAll()
     }
 }
 
