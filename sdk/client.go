@@ -178,10 +178,11 @@ type Stats struct {
 	// rejection.
 	Dropped map[string]uint64
 
-	Paused      bool // the server refuses the key; it is tried again every hour, and by Flush
-	OptedOut    bool
-	NextAttempt time.Time // zero unless a failure delays it
-	LastError   error     // of the last attempt; nil after a success
+	FailedAttempts uint64 // requests that the server did not answer, or answered with an error
+	Paused         bool   // the server refuses the key; it is tried again every hour, and by Flush
+	OptedOut       bool
+	NextAttempt    time.Time // zero unless a failure delays it
+	LastError      error     // of the last attempt; nil after a success
 
 	InMemory   bool  // events end with the process
 	QueueError error // why a QueueFile is not used, was begun anew, or takes no events
@@ -191,15 +192,16 @@ type Stats struct {
 func (c *Client) Stats() Stats {
 	s := c.driver.Stats()
 	out := Stats{
-		Queued:      s.Queued,
-		QueuedBytes: s.QueuedBytes,
-		Sent:        s.Sent,
-		Dropped:     make(map[string]uint64, len(s.Dropped)),
-		Paused:      s.Paused,
-		OptedOut:    s.OptedOut,
-		LastError:   s.LastError,
-		InMemory:    s.InMemory,
-		QueueError:  s.QueueError,
+		Queued:         s.Queued,
+		QueuedBytes:    s.QueuedBytes,
+		Sent:           s.Sent,
+		Dropped:        make(map[string]uint64, len(s.Dropped)),
+		FailedAttempts: s.FailedAttempts,
+		Paused:         s.Paused,
+		OptedOut:       s.OptedOut,
+		LastError:      s.LastError,
+		InMemory:       s.InMemory,
+		QueueError:     s.QueueError,
 	}
 	for reason, n := range s.Dropped {
 		out.Dropped[string(reason)] = n

@@ -65,7 +65,7 @@ func dependencies(t *testing.T, pattern string) []string {
 func TestTheAPIIsTheOneWrittenDown(t *testing.T) {
 	t.Parallel()
 	var got []byte
-	for _, pkg := range []string{".", "core", "driver", "driver/queue"} {
+	for _, pkg := range []string{".", "core", "driver", "driver/queue", "connect", "otel"} {
 		out, err := exec.Command("go", "-C", pkg, "doc", "-all", ".").Output()
 		if err != nil {
 			t.Fatal(err)

@@ -342,9 +342,10 @@ func (d *Driver) OptIn() {
 // Stats is what became of the events since Open.
 type Stats struct {
 	core.Stats
-	LastError  error // of the last attempt; nil after a success
-	InMemory   bool  // events end with the process
-	QueueError error // why a QueueFile is not used, was begun anew, or takes no events
+	FailedAttempts uint64 // since Open
+	LastError      error  // of the last attempt; nil after a success
+	InMemory       bool   // events end with the process
+	QueueError     error  // why a QueueFile is not used, was begun anew, or takes no events
 }
 
 // Stats reports what became of the events.
@@ -352,10 +353,11 @@ func (d *Driver) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return Stats{
-		Stats:      d.core.Stats(),
-		LastError:  d.health.attempt,
-		InMemory:   d.health.inMemory,
-		QueueError: errors.Join(d.health.damage, d.health.queue),
+		Stats:          d.core.Stats(),
+		FailedAttempts: d.core.Failed(),
+		LastError:      d.health.attempt,
+		InMemory:       d.health.inMemory,
+		QueueError:     errors.Join(d.health.damage, d.health.queue),
 	}
 }
 
