@@ -75,6 +75,7 @@ export default defineConfig({
     proxy: {
       "^/causality\\.": { target: backend },
       "/v1": { target: backend },
+      "/sdk": { target: backend },
     },
   },
   build: {

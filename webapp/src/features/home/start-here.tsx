@@ -10,7 +10,7 @@ import { describeError } from "../../api/errors";
 import { eventsQuery, healthQuery } from "../../api/queries";
 import { inWorkspace } from "../../api/transport";
 import { useApp } from "../../app/current";
-import { curlSnippet, goSnippet } from "../../app/snippets";
+
 import { Dot } from "../../components/badge";
 import { Button, buttonClass } from "../../components/button";
 import { CodeBlock } from "../../components/code-block";
@@ -19,6 +19,7 @@ import { Card } from "../../components/page";
 import { Skeleton } from "../../components/skeleton";
 import { EmptyState } from "../../components/states";
 import { TabPanel, Tabs } from "../../components/tabs";
+import { curlSnippet, goSnippet } from "../settings/snippets";
 
 const everyMs = 3000;
 const diagnoseAfter = 60; // seconds

@@ -6,6 +6,7 @@ import {
   matches,
   mostRows,
   noFilter,
+  origin,
   Rate,
   receive,
   rejectedRow,
@@ -29,6 +30,18 @@ describe("feed", () => {
     );
     expect(feed.rows).toHaveLength(mostRows);
     expect(feed.droppedRows).toBe(2);
+  });
+  it("says where an event came from", () => {
+    const from = (context?: object) =>
+      origin({ type: "TRACK", receivedAt: "", ...(context ? { context } : {}) });
+    expect(
+      from({ platform: "ios", os: { name: "iOS" }, library: { name: "causality-swift", version: "0.1.0" } }),
+    ).toEqual({ short: "ios", long: "ios, iOS, causality-swift 0.1.0" });
+    expect(from({ library: { name: "causality-go" } })).toEqual({
+      short: "causality-go",
+      long: "causality-go",
+    });
+    expect(from()).toEqual({ short: "–", long: "sent without an SDK" });
   });
   it("holds still while paused and counts what waits", () => {
     let feed = receive(emptyFeed, [event("a")], false);

@@ -10,7 +10,12 @@ export type LiveEvent = {
   userId?: string;
   anonymousId?: string;
   sessionId?: string;
-  context?: { platform?: string; os?: { name?: string }; page?: { path?: string; url?: string } };
+  context?: {
+    platform?: string;
+    os?: { name?: string };
+    library?: { name?: string; version?: string };
+    page?: { path?: string; url?: string };
+  };
   properties?: Record<string, unknown>;
   traits?: Record<string, unknown>;
   groupType?: string;
@@ -178,6 +183,16 @@ export function title(event: LiveEvent): string {
     default:
       return event.name || "(no name)";
   }
+}
+
+/** Where an event came from, in a word, and in more of them. */
+export function origin({ context }: LiveEvent): { short: string; long: string } {
+  const library = context?.library?.name ?? "";
+  const sender = `${library} ${context?.library?.version ?? ""}`.trim();
+  return {
+    short: context?.platform || context?.os?.name || library || "–",
+    long: [context?.platform, context?.os?.name, sender].filter(Boolean).join(", ") || "sent without an SDK",
+  };
 }
 
 /** The first few properties as one line. */

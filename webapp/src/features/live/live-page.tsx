@@ -20,7 +20,17 @@ import { Select } from "../../components/select";
 import { Skeleton } from "../../components/skeleton";
 import { EmptyState } from "../../components/states";
 import { FirstEvent } from "../settings/first-event";
-import { type Feed, type LiveFilter, matches, mostRows, noFilter, type Row, summary, title } from "./feed";
+import {
+  type Feed,
+  type LiveFilter,
+  matches,
+  mostRows,
+  noFilter,
+  origin,
+  type Row,
+  summary,
+  title,
+} from "./feed";
 import type { LiveState } from "./sse";
 import { useLive } from "./use-live";
 
@@ -547,8 +557,11 @@ function EventRow({
           >
             {user || (rejected ? "" : "–")}
           </span>
-          <span className="truncate text-12 text-muted max-sm:hidden">
-            {rejected ? "" : (row.event.context?.platform ?? row.event.context?.os?.name ?? "–")}
+          <span
+            className="truncate text-12 text-muted max-sm:hidden"
+            title={rejected ? undefined : origin(row.event).long}
+          >
+            {rejected ? "" : origin(row.event).short}
           </span>
           <span className="truncate text-12 text-muted">
             {rejected

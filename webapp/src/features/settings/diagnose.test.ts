@@ -31,6 +31,7 @@ const known = (
     appName: "shop",
     key: k,
     keys: [k, ...others],
+    platform: "web" as const,
     rejected,
   };
 };
@@ -60,6 +61,28 @@ describe("diagnose", () => {
     ));
   it("another key of this app", () =>
     expect(titles({}, [key("k3", { lastUsedAt: later })])[0]).toContain("Another key of shop"));
+  it("events from elsewhere name where, and what may be wrong here", () => {
+    const found = diagnose({ ...known({ lastUsedAt: later }), heard: { library: "causality-go" } });
+    expect(found.map((f) => f.title)).toEqual([
+      "Events arrive from the Go SDK, none from the browser SDK yet.",
+    ]);
+    expect(found[0]?.what).toContain("--ingest-path");
+    const [plain] = diagnose({ ...known(), heard: { library: "" } });
+    expect(plain?.title).toBe("Events arrive over HTTP, none from the browser SDK yet.");
+    const [own] = diagnose({ ...known(), heard: { library: "their-own" } });
+    expect(own?.title).toBe("Events arrive from their-own, none from the browser SDK yet.");
+  });
+  it.each([
+    ["web", "Content-Security-Policy"],
+    ["android", "10.0.2.2"],
+    ["ios", "App Transport Security"],
+    ["go", "Flush or Close"],
+    ["http", "curl"],
+  ] as const)("silence on %s says what to look at", (platform, want) => {
+    const [first] = diagnose({ ...known(), platform });
+    expect(first?.what).toContain(want);
+    expect(first?.what).toContain("https://c.example");
+  });
   it("a request without events", () =>
     expect(titles({ lastUsedAt: later })[0]).toContain("no event came with it"));
 });

@@ -1,6 +1,7 @@
 // Why the first event does not come: what is known, most telling first.
 import type { Key } from "../../gen/causality/identity/v1/identity_pb";
 import { isUsable, shortKey } from "./keys";
+import { fromOf, type Platform, platformFrom } from "./platforms";
 
 export type Finding = { title: string; what: string };
 
@@ -17,6 +18,10 @@ type Known = {
     Key,
     "id" | "appId" | "appName" | "kind" | "display" | "lastUsedAt" | "revokedAt" | "expiresAt"
   >[];
+  /** The platform that is waited for. */
+  platform: Platform;
+  /** The library of an event that came from elsewhere meanwhile; "" for none. */
+  heard?: { library: string } | undefined;
   /** Newest first. */
   rejected: readonly { receivedAt: string; code: string; message: string }[];
 };
@@ -24,7 +29,33 @@ type Known = {
 // Clocks of a browser and a server differ by some seconds.
 const slack = 5_000; // ms
 
-export function diagnose({ since, origin, appId, appName, key, keys, rejected }: Known): Finding[] {
+/** What keeps a platform's events from coming, as far as it differs from the others'. */
+function hint(platform: Platform, origin: string): string {
+  switch (platform) {
+    case "web":
+      return `Either the page does not run the script, or something blocks it; the browser's console says what. A Content-Security-Policy must allow ${origin} in script-src and connect-src. For ad blockers, serve under names of your own: causality serve --sdk-path /assets/a.js --ingest-path /c.`;
+    case "android":
+      return `Either the app did not start the SDK, or the device cannot reach ${origin}: an emulator finds this machine at 10.0.2.2. Logcat says so under the tag Causality. Events wait 30 seconds at most; sending the app to the background sends at once.`;
+    case "ios":
+      return `Either the app did not start the SDK, or the device cannot reach ${origin}; onNotice tells what happens. Plain http also needs an exception of App Transport Security. Events wait 30 seconds at most; await causality.flush() sends at once.`;
+    case "go":
+      return `Either the program did not run the lines, or it cannot reach ${origin}. Run the curl line under HTTP on the same machine: it says which. Events wait 10 seconds at most; Flush or Close sends at once.`;
+    case "http":
+      return `Either the request was not sent, or it cannot reach ${origin}. Run the curl line on the same machine: its answer says which.`;
+  }
+}
+
+export function diagnose({
+  since,
+  origin,
+  appId,
+  appName,
+  key,
+  keys,
+  platform,
+  heard,
+  rejected,
+}: Known): Finding[] {
   const recent = (at: string) => at !== "" && Date.parse(at) >= since - slack;
   const found: Finding[] = [];
 
@@ -55,6 +86,12 @@ export function diagnose({ since, origin, appId, appName, key, keys, rejected }:
       what: "Its events count for this app as well, and appear under Live.",
     });
   }
+  if (heard) {
+    found.push({
+      title: `Events arrive ${fromOf(heard.library)}, none ${platformFrom(platform)} yet.`,
+      what: hint(platform, origin),
+    });
+  }
   if (found.length > 0) return found;
 
   if (recent(key.lastUsedAt)) {
@@ -70,7 +107,7 @@ export function diagnose({ since, origin, appId, appName, key, keys, rejected }:
       title: key.lastUsedAt
         ? "Nothing has arrived since you opened this page."
         : "Nothing has ever arrived with this key.",
-      what: `Either the program did not run the line, or it cannot reach ${origin}. Run the curl line on the same machine: it says which. SDKs send in batches, on servers after at most 10 seconds; Flush or Close sends at once.`,
+      what: hint(platform, origin),
     },
   ];
 }

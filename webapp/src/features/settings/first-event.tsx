@@ -1,9 +1,10 @@
-// FirstEvent: the snippet with the key inside, then listening until an event
-// comes. After a minute without one it says why, as far as can be known.
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+// FirstEvent: each platform's snippet with the key inside, then listening until
+// an event comes from there. After a minute without one it says why, as far as
+// can be known.
+import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import { CircleCheck, Radio, Send } from "lucide-react";
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { catalog, identity } from "../../api/clients";
 import { describeError } from "../../api/errors";
 import { inWorkspace } from "../../api/transport";
@@ -17,15 +18,27 @@ import { QueryBoundary } from "../../components/query-boundary";
 import { Segments } from "../../components/segments";
 import { Skeleton } from "../../components/skeleton";
 import { EmptyState } from "../../components/states";
+import { TabPanel, Tabs } from "../../components/tabs";
 import { toast } from "../../components/toast";
 import type { App, Key } from "../../gen/causality/identity/v1/identity_pb";
-import { type LiveEvent, title } from "../live/feed";
+import { type Row, title } from "../live/feed";
 import { follow, type LiveState } from "../live/sse";
 import { liveUrl, rowOf } from "../live/use-live";
 import { diagnose, type Finding } from "./diagnose";
 import { isUsable, shortKey, snippetKey } from "./keys";
-import { keysQuery } from "./queries";
-import { curlSnippet, goInstall, goSnippet } from "./snippets";
+import {
+  fromOf,
+  type Heard,
+  hear,
+  heardElsewhere,
+  nothingHeard,
+  type Platform,
+  platformFrom,
+  platforms,
+  testEvent,
+} from "./platforms";
+import { browserSdkQuery, keysQuery, sendersQuery } from "./queries";
+import { type Target, type Way, waysOf } from "./snippets";
 
 /** Of the page's app, or of the one named. */
 export function FirstEvent({ app: named }: { app?: App }) {
@@ -85,60 +98,129 @@ export function FirstEvent({ app: named }: { app?: App }) {
             </EmptyState>
           );
         }
-        return <Steps key={app.id} app={app} apiKey={key} keys={all} />;
+        return <Steps key={app.id} app={app} apiKey={key} />;
       }}
     </QueryBoundary>
   );
 }
 
-function Steps({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonly Key[] }) {
-  const [language, setLanguage] = useState<"go" | "curl">("go");
-  const origin = location.origin;
+function Steps({ app, apiKey }: { app: App; apiKey: Key }) {
+  const workspace = useWorkspace();
+  const [chosen, setChosen] = useState(() => ({ platform: "web" as Platform, since: Date.now() }));
+  const [heard, setHeard] = useState(nothingHeard);
+  const senders = useQuery(sendersQuery({ workspaceId: workspace.id, appId: app.id }));
+  const sdk = useQuery(browserSdkQuery);
+  const sends = (p: Platform) => heard.first[p] !== undefined || senders.data?.includes(p);
+  const target: Target = {
+    origin: location.origin,
+    key: apiKey.display,
+    script: sdk.data?.script ?? "/sdk/causality.js",
+    ingestPath: sdk.data?.ingestPath ?? "",
+  };
   return (
     <div className="flex flex-col gap-4">
-      <div>
-        <div className="mb-2 flex items-center gap-3">
-          <Segments
-            label="Language"
-            value={language}
-            onChange={setLanguage}
-            options={[
-              { value: "go", label: "Go" },
-              { value: "curl", label: "curl" },
-            ]}
-          />
-          <p className="min-w-0 truncate text-12 text-faint">
-            With the write key of {app.name}. It is public: it can only send.
-          </p>
-        </div>
-        {language === "go" ? (
-          <div className="flex flex-col gap-2">
-            <CodeBlock code={goInstall} label="the install command" />
-            <CodeBlock code={goSnippet(origin, apiKey.display)} label="the Go program" />
-          </div>
-        ) : (
-          <CodeBlock code={curlSnippet(origin, apiKey.display)} label="the curl line" />
-        )}
-      </div>
-      <Listening app={app} apiKey={apiKey} keys={keys} />
+      <Tabs
+        label="Platform"
+        value={chosen.platform}
+        onChange={(platform) => setChosen({ platform, since: Date.now() })}
+        tabs={platforms.map((p) => ({
+          value: p.id,
+          label: sends(p.id) ? (
+            <span className="flex items-center gap-1" title="Has sent events in the last 30 days">
+              {p.label}
+              <CircleCheck size={12} strokeWidth={2} className="text-good" aria-hidden />
+              <span className="sr-only">has sent events</span>
+            </span>
+          ) : (
+            p.label
+          ),
+        }))}
+      >
+        {platforms.map((p) => (
+          <TabPanel key={p.id} value={p.id} className="pt-4">
+            <Ways ways={waysOf(p.id, target)} app={app} />
+            {p.id === "web" && sdk.data?.version === "" ? (
+              <p className="mt-3 rounded-md bg-warn-soft px-3 py-2 text-13">
+                <span className="font-medium text-warn">This server was built without the script.</span> The
+                npm package works meanwhile. <code className="font-mono text-12">make build</code> in the
+                repository builds a server that has it.
+              </p>
+            ) : null}
+          </TabPanel>
+        ))}
+      </Tabs>
+      <Listening
+        app={app}
+        apiKey={apiKey}
+        platform={chosen.platform}
+        since={chosen.since}
+        heard={heard}
+        onRow={(row) => setHeard((before) => hear(before, row))}
+      />
     </div>
   );
 }
 
-const testEvent = "test_event";
+/** The ways to begin on a platform, each a few blocks to copy. */
+function Ways({ ways, app }: { ways: readonly Way[]; app: App }) {
+  const [id, setId] = useState(ways[0]?.id);
+  const way = ways.find((w) => w.id === id) ?? ways[0];
+  if (!way) return null;
+  return (
+    <>
+      <div className="mb-3 flex flex-wrap items-center gap-x-3 gap-y-2">
+        {ways.length > 1 ? (
+          <Segments
+            label="Way to begin"
+            value={way.id}
+            onChange={setId}
+            options={ways.map((w) => ({ value: w.id, label: w.label }))}
+          />
+        ) : null}
+        <p className="min-w-0 text-12 text-faint">
+          With the write key of {app.name}. It is public: it can only send.
+        </p>
+      </div>
+      <ol className="flex flex-col gap-3">
+        {way.blocks.map((block) => (
+          <li key={block.label}>
+            <p className="mb-1 text-12 text-muted">{block.title}</p>
+            <CodeBlock code={block.code} label={block.label} />
+          </li>
+        ))}
+      </ol>
+    </>
+  );
+}
+
 const patience = 60; // seconds until it says why
 
-type Arrived = { kind: "event"; event: LiveEvent } | { kind: "rejected"; message: string; code: string };
-
-function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonly Key[] }) {
+function Listening({
+  app,
+  apiKey,
+  platform,
+  since,
+  heard,
+  onRow,
+}: {
+  app: App;
+  apiKey: Key;
+  platform: Platform;
+  /** When it began to wait for this platform, ms. */
+  since: number;
+  heard: Heard;
+  onRow: (row: Row) => void;
+}) {
   const workspace = useWorkspace();
-  const [since] = useState(() => Date.now());
   const [now, setNow] = useState(since);
   const [state, setState] = useState<LiveState>({ status: "connecting" });
-  const [arrived, setArrived] = useState<Arrived>();
   const [sending, setSending] = useState(false);
-  const done = arrived?.kind === "event";
+  const arrived = heard.first[platform] ?? (platform === "http" ? heard.test : undefined);
+  const done = arrived !== undefined;
+  const elsewhere = done ? undefined : heardElsewhere(heard, platform);
 
+  const row = useRef(onRow);
+  row.current = onRow;
   useEffect(() => {
     const abort = new AbortController();
     void follow(
@@ -149,20 +231,8 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
         state: setState,
         gap: () => {},
         message: (message) => {
-          const row = rowOf(message);
-          if (!row || row.kind === "gap") return;
-          if (row.kind === "rejected") {
-            const { message: reason, code } = row.rejected;
-            setArrived((before) =>
-              before?.kind === "event" ? before : { kind: "rejected", message: reason, code },
-            );
-            return;
-          }
-          // The first one tells that it works; of the later only the test is waited for.
-          const { event } = row;
-          setArrived((before) =>
-            before?.kind === "event" && event.name !== testEvent ? before : { kind: "event", event },
-          );
+          const next = rowOf(message);
+          if (next) row.current(next);
         },
       },
     );
@@ -171,14 +241,16 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
 
   useEffect(() => {
     if (done) return;
+    setNow(Date.now());
     const timer = setInterval(() => setNow(Date.now()), 1000);
     return () => clearInterval(timer);
   }, [done]);
 
   const seconds = Math.max(0, Math.floor((now - since) / 1000));
   const late = !done && seconds >= patience;
+  const library = elsewhere && (elsewhere.context?.library?.name ?? "");
   const findings = useQuery({
-    queryKey: ["settings", "diagnose", app.id, since],
+    queryKey: ["settings", "diagnose", app.id, since, library],
     queryFn: async ({ signal }): Promise<Finding[]> => {
       const options = inWorkspace(workspace.id, signal);
       const [fresh, rejected] = await Promise.all([
@@ -192,11 +264,14 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
         appName: app.name,
         key: fresh.find((k) => k.id === apiKey.id) ?? apiKey,
         keys: fresh,
+        platform,
+        heard: library === undefined ? undefined : { library },
         rejected,
       });
     },
     enabled: late,
     refetchInterval: late ? 10_000 : false,
+    placeholderData: keepPreviousData,
   });
 
   const sendTest = async () => {
@@ -235,22 +310,26 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
           <Dot tone={state.status === "live" ? "accent" : "warn"} pulse />
         )}
         <div className="min-w-0 flex-1 max-sm:basis-56" role="status">
-          {arrived?.kind === "event" ? (
+          {arrived ? (
             <p className="font-medium text-13">
               <span className="text-good">It works:</span>{" "}
-              {arrived.event.name === testEvent
+              {arrived.name === testEvent
                 ? "your test event arrived."
-                : `${title(arrived.event)} arrived${arrived.event.userId ? ` from ${arrived.event.userId}` : ""}.`}
+                : `${title(arrived)} arrived ${platformFrom(platform)}.`}
             </p>
           ) : state.status === "live" || state.status === "connecting" ? (
             <p className="text-13">
-              Listening for <code className="font-mono text-12">{shortKey(apiKey.display)}</code>
+              Listening for <code className="font-mono text-12">{shortKey(apiKey.display)}</code>{" "}
+              <span className="text-muted">{platformFrom(platform)}</span>
             </p>
           ) : (
             <p className="text-13">
               {state.sentence} {state.status === "waiting" ? "It is tried again by itself." : ""}
             </p>
           )}
+          {!done && heard.test ? (
+            <p className="text-12 text-good">The server and the key work: your test event arrived.</p>
+          ) : null}
         </div>
         {done ? null : (
           <span role="timer" className="tabular text-13 text-muted">
@@ -277,18 +356,18 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
           </Link>
         ) : null}
       </div>
-      {arrived?.kind === "rejected" ? (
+      {!done && heard.rejected ? (
         <Told
           title="An event arrived and was rejected."
-          what={`${arrived.message} (${arrived.code}).`}
+          what={`${heard.rejected.message} (${heard.rejected.code}).`}
           app={app}
           rejected
         />
       ) : null}
       {late && findings.data
-        ? findings.data.map((f) => (
-            <Told key={f.title} {...f} app={app} rejected={f.title.includes("rejected")} />
-          ))
+        ? findings.data
+            .filter((f) => !(heard.rejected && f.title.includes("rejected")))
+            .map((f) => <Told key={f.title} {...f} app={app} rejected={f.title.includes("rejected")} />)
         : null}
       {late && findings.isError ? (
         <Told
@@ -297,8 +376,12 @@ function Listening({ app, apiKey, keys }: { app: App; apiKey: Key; keys: readonl
           app={app}
         />
       ) : null}
-      {!done && !late && keys.length > 0 ? (
-        <p className="mt-2 text-12 text-faint">Run the lines above; this turns green at the first event.</p>
+      {!done && !late ? (
+        <p className="mt-2 text-12 text-faint">
+          {elsewhere
+            ? `${title(elsewhere)} arrived ${fromOf(library)}. This turns green at the first event ${platformFrom(platform)}.`
+            : "Run the lines above; this turns green at the first event."}
+        </p>
       ) : null}
     </Card>
   );

@@ -60,11 +60,34 @@ const index: readonly { tab: SettingsTab; label: string; about: string; words: s
   },
   {
     tab: "install",
+    label: "Browser SDK",
+    about: "The script tag, npm and React, with the key inside.",
+    words: "web javascript typescript js snippet tracker library",
+  },
+  {
+    tab: "install",
+    label: "Android SDK",
+    about: "The Gradle dependency and the first lines in Kotlin.",
+    words: "java kotlin mobile phone snippet library",
+  },
+  {
+    tab: "install",
+    label: "iOS SDK",
+    about: "The Swift package and the first lines.",
+    words: "swift apple mobile phone snippet library",
+  },
+  {
+    tab: "install",
     label: "Go SDK",
     about: "The first lines, with the key inside.",
     words: "golang snippet library",
   },
-  { tab: "install", label: "curl", about: "One event from a shell.", words: "http snippet shell api" },
+  {
+    tab: "install",
+    label: "HTTP",
+    about: "One event from a shell or any language.",
+    words: "curl json snippet shell api",
+  },
   { tab: "install", label: "Send test event", about: "See that an event arrives.", words: "try check debug" },
   {
     tab: "members",
