@@ -1,21 +1,22 @@
 import { CausalityError } from "./error";
 import { encodeEvent } from "./event";
 import { newIds, type Random } from "./ids";
-import type { Block, BlockInfo, Command, CoreConfig, CoreLike, Reason, Rejection, Stats } from "./types";
-import { fields, int, message, optional, string, text, time, utf8, varint } from "./wire";
+import type { Block, BlockInfo, Command, CoreConfig, CoreLike, Reason, Rejection } from "./types";
+import { pack, string, time, unpack, utf8, varint } from "./wire";
 
 // The policy of sdk/core, in TypeScript: sdk/vectors and the differential test keep the two alike. Where this file is
 // short of comments, that package has them. State lives in variables of newCore, which minify to a letter each.
 
-/** Set by the build: causality.js has no queue of its own to number, and leaves that out. */
+/** Set by the build: a page has no queue of its own to number, and causality.js leaves that out. */
 declare const ALWAYS_SHARED: boolean;
 
+const never = 1 / 0;
 const second = 1e6;
 const hour = 3600 * second;
 const maxEvents = 2000;
 const maxBodyBytes = 2 ** 20 - 16384;
 const maxBlockBytes = 65536;
-const commitWithin = 0.1 * second; // an event is handed to the queue
+const commitWithin = second / 10; // an event is handed to the queue
 const maxSkipped = 64;
 
 /** The reasons that travel with the next batch. */
@@ -28,8 +29,8 @@ const reported: Reason[] = [
   "unreadable",
   "damaged",
 ];
-const noCounts = reported.map(() => 0);
 
+/** The front of the queue, frozen under an id until the server has answered for it; empty when it has no events. */
 interface Batch {
   id: string;
   events: number;
@@ -50,20 +51,14 @@ export function appendBody(
 ): Uint8Array | undefined {
   const parts: Uint8Array[] = [];
   for (const block of blocks) {
-    let from = 0;
-    let to = 0;
-    const whole = fields(block, (field, _, data, end) => {
-      if (field != 1 || !data) throw 0;
-      if (skip) {
-        skip--;
-        from = end;
-      } else if (events) {
-        events--;
-        to = end;
-      }
-    });
+    const [whole, , [, frames = []]] = unpack(block);
+    const ends = [0, ...frames.map((frame) => frame.byteOffset - block.byteOffset + frame.length)];
+    const from = Math.min(skip, frames.length);
+    const to = Math.min(from + events, frames.length);
+    parts.push(block.subarray(ends[from], ends[to]));
+    skip -= from;
+    events -= to - from;
     if (!whole && events) return;
-    parts.push(block.subarray(from, to));
   }
   if (skip || events) return;
   parts.push(trailer);
@@ -84,25 +79,14 @@ export interface Answer {
 
 /** Reads causality.ingest.v1.IngestResponse; undefined when the bytes are not one. */
 export function decodeAnswer(body: Uint8Array): Answer | undefined {
-  const answer: Answer = { accepted: 0, duplicates: 0, rejected: [] };
-  const whole = fields(body, (field, value, data) => {
-    if (!data) {
-      if (field == 1) answer.accepted = value | 0;
-      if (field == 2) answer.duplicates = value | 0;
-    } else if (field == 3) {
-      const r: Rejection = { index: 0, id: "", code: "", field: "", message: "" };
-      const read = fields(data, (field, value, data) => {
-        if (!data) {
-          if (field == 1) r.index = value | 0;
-        } else {
-          const name = (["id", "code", "field", "message"] as const)[field - 2];
-          if (name) r[name] = string(data);
-        }
-      });
-      if (!read || answer.rejected.push(r) > maxEvents) throw 0;
-    }
+  const [whole, ints, data] = unpack(body);
+  const rejected = (data[3] || []).map((one) => {
+    const [read, ints, data] = unpack(one);
+    const text = (field: number) => string(data[field]?.pop());
+    return read && { index: ints[1]! | 0, id: text(2), code: text(3), field: text(4), message: text(5) };
   });
-  return whole ? answer : undefined;
+  if (whole && rejected.length <= maxEvents && rejected.every((r) => r))
+    return { accepted: ints[1]! | 0, duplicates: ints[2]! | 0, rejected: rejected as Rejection[] };
 }
 
 export function newCore(
@@ -134,21 +118,20 @@ export function newCore(
   let queuedBytes = 0;
   let nextSeq = 2; // of the next block sealed here
 
-  // A shared queue.
-  let leading = false;
+  let leading = !shared;
   let last = 0; // the highest number seen
   let skipped: number[] = []; // lower ones that may yet be reported
   let awaitMine = false; // a flush goes on with what is unsaved here
 
   // What the queue has yet to be told.
   let unsaved: Block[] = []; // the last of blocks, or in none yet that a shared queue has
-  let unsavedBytes = 0;
   let deletes: [number, number][] = [];
   let stateDirty = false;
   let countsSince = 0; // 0 when the saved counts are right
   let commitAt = 0; // not before
   let commitFailed = false;
-  let committing = [0, 0, 0]; // appends, their bytes, deletes
+  let appending = 0;
+  let deleting = 0;
 
   // Delivery.
   let batch = noBatch;
@@ -167,16 +150,19 @@ export function newCore(
   const notices: Command[] = [];
   let sent = 0;
   const dropped = new Map<Reason, number>();
+  const noCounts = reported.map(() => 0);
   let unreported = noCounts;
   let reporting = noCounts; // part of unreported that is in flight
   let saved = noCounts; // unreported, as last handed to the queue
 
-  const count = (reason: Reason, n: number, now: number, told?: boolean) => {
+  // Counts drops; without a time, those that the server knows or need not know.
+  const count = (reason: Reason, n: number, now?: number) => {
     if (!dropped.has(reason) && dropped.size > 31) reason = "rejected";
-    dropped.set(reason, (dropped.get(reason) ?? 0) + n);
-    if (told) return;
-    unreported = unreported.map((before, i) => (reported[i] == reason ? before + n : before));
-    if (!countsSince) countsSince = Math.max(now, 1);
+    dropped.set(reason, (dropped.get(reason) || 0) + n);
+    if (now) {
+      unreported = unreported.map((before, i) => (reported[i] == reason ? before + n : before));
+      countsSince ||= now;
+    }
   };
 
   // Joins drops of one reason, which come by the block.
@@ -186,61 +172,54 @@ export function newCore(
     else notices.push({ dropped: { reason, events } });
   };
 
-  const encodeUnreported = (field: number) =>
-    unreported.flatMap((n, i) => (n ? message(field, [...text(1, reported[i]), ...int(2, n)]) : []));
+  const packUnreported = () => unreported.map((n, i) => (n ? pack(reported[i], n) : []));
 
   const encodeState = () =>
-    Uint8Array.from([
-      ...(blocks[0]
-        ? [...int(1, blocks[0].seq), ...int(2, done), ...text(3, batch.id), ...int(4, batch.events)]
-        : []),
-      ...int(5, failures),
-      ...int(6, paused ? 0 : next), // a restart may bring a new key: try it at once
-      ...int(7, floor),
-      ...int(8, limit),
-      ...int(9, +optedOut),
-      ...encodeUnreported(10),
-      ...int(12, shared ? last : 0),
-    ]);
+    Uint8Array.from(
+      pack(
+        blocks[0]?.seq,
+        blocks[0] && done,
+        blocks[0] && batch.id,
+        blocks[0] && batch.events,
+        failures,
+        !paused && next, // a restart may bring a new key: try it at once
+        floor,
+        limit,
+        optedOut,
+        packUnreported(),
+        0, // a phone's visitor
+        shared && last,
+      ),
+    );
 
   // Takes what it can read; a damaged state costs a repeated batch or a count, never an event.
   const decodeState = (state: Uint8Array) => {
-    let id = "";
-    const v: number[] = [];
-    fields(state, (field, value, data) => {
-      if (!data) v[field] = value;
-      else if (field == 3) id = string(data);
-      else if (field == 10) {
-        let reason = "";
-        let n = 0;
-        const whole = fields(data, (field, value, data) => {
-          if (field == 1 && data) reason = string(data);
-          if (field == 2 && !data) n = value;
-        });
-        if (whole && n > 0) unreported = unreported.map((before, i) => (reported[i] == reason ? n : before));
-      }
-    });
-    const number = (field: number, least: number, most: number, standard: number) =>
-      Math.min(Math.max(v[field] ?? standard, least), most);
-    failures = number(5, 0, 1000, failures);
-    next = v[6] ?? next;
-    floor = v[7] ?? floor;
-    limit = number(8, 1, maxEvents, limit);
-    last = Math.max(last, v[12] ?? 0);
+    const [, ints, data] = unpack(state);
+    const [, head, skip = 0, , events = 0, failed = 0, , , most = maxEvents] = ints;
+    const id = string(data[3]?.pop());
+    for (const one of data[10] || []) {
+      const [whole, [, , n], [, reason]] = unpack(one);
+      const i = reported.indexOf(string(reason?.pop()));
+      if (whole && n! > 0) unreported = unreported.map((before, j) => (i == j ? n! : before));
+    }
     saved = unreported;
-    if (!chosen) optedOut = !!v[9];
-    const first = blocks.findIndex((b) => b.seq == v[1]);
+    failures = Math.min(Math.max(failed, 0), 1000);
+    next = ints[6] || 0;
+    floor = ints[7] || 0;
+    limit = Math.min(Math.max(most, 1), maxEvents);
+    last = Math.max(last, ints[12] || 0);
+    if (!chosen) optedOut = !!ints[9];
+    const first = blocks.findIndex((b) => b.seq == head);
     if (first < 0 || (first && !shared)) return;
     const late = blocks.splice(0, first); // reported to the former leader after the batch was frozen
-    if (v[2]! > 0 && v[2]! < blocks[0]!.events) {
-      done = v[2]!;
-      queuedEvents -= done;
+    if (skip > 0 && skip < blocks[0]!.events) {
+      done = skip;
+      queuedEvents -= skip;
     }
-    if (id && v[4]! > 0 && v[4]! <= Math.min(queuedEvents, maxEvents)) {
-      let left = v[4]! + done;
-      let touched = 0;
-      while (left > 0 && touched < blocks.length) left -= blocks[touched++]!.events;
-      batch = { id, events: v[4]!, blocks: touched };
+    if (id && events > 0 && events <= Math.min(queuedEvents, maxEvents)) {
+      batch = { id, events, blocks: 0 };
+      for (let left = events + done; left > 0 && blocks[batch.blocks]; )
+        left -= blocks[batch.blocks++]!.events;
     }
     blocks.splice(batch.blocks || 1, 0, ...late);
   };
@@ -253,28 +232,49 @@ export function newCore(
 
   // Adds a stored block at the end, unless its description is impossible.
   const take = (b: BlockInfo) => {
-    if (b.events < 1 || b.bytes < 1 || b.seq <= last) {
-      count("damaged", Math.max(b.events, 1), 0);
-      deletes.push([b.seq, b.seq]);
-    } else {
+    if (b.events > 0 && b.bytes > 0 && b.seq > last) {
       append(b);
       last = b.seq;
+    } else {
+      count("damaged", Math.max(b.events, 1), 1);
+      deletes.push([b.seq, b.seq]);
     }
   };
 
   const seal = () => {
     if (!openEvents) return;
-    const data = Uint8Array.from(open);
-    unsaved.push({ seq: nextSeq, at: openAt, events: openEvents, data });
-    unsavedBytes += data.length;
-    if (!shared) append({ seq: nextSeq, at: openAt, events: openEvents, bytes: data.length });
-    nextSeq++;
+    const block = { seq: nextSeq++, at: openAt, events: openEvents };
+    unsaved.push({ ...block, data: Uint8Array.from(open) });
+    if (!shared) append({ ...block, bytes: open.length });
     open = [];
     openEvents = 0;
   };
 
   // The oldest block that no attempt is carrying.
   const evictable = () => (inFlight ? batch.blocks : 0);
+
+  // Removes a block from the queue.
+  const forget = (i: number) => {
+    const { seq, events, bytes } = blocks.splice(i, 1)[0]!;
+    queuedEvents -= events;
+    queuedBytes -= bytes;
+    if (!i) {
+      queuedEvents += done;
+      done = 0;
+    }
+    if (!shared && unsaved[0] && seq >= unsaved[0].seq) {
+      unsaved = unsaved.filter((u) => u.seq != seq);
+      return;
+    }
+    const range = deletes[deletes.length - 1];
+    if (range && range[1] + 1 == seq && deletes.length > deleting) range[1]++;
+    else deletes.push([seq, seq]);
+  };
+
+  const give = (reason: Reason, n: number, now?: number) => {
+    count(reason, n, now);
+    notify(reason, n);
+  };
 
   // Gives a block up. A frozen batch that loses events is no longer the same batch: what is left of it will travel
   // under a new id.
@@ -285,39 +285,19 @@ export function newCore(
       stateDirty = true;
     }
     forget(i);
-    count(reason, n, now);
-    notify(reason, n);
-  };
-
-  const forget = (i: number) => {
-    const b = blocks.splice(i, 1)[0]!;
-    queuedEvents -= b.events;
-    queuedBytes -= b.bytes;
-    if (!i) {
-      queuedEvents += done;
-      done = 0;
-    }
-    if (!shared && unsaved[0] && b.seq >= unsaved[0].seq) {
-      unsaved = unsaved.filter((u) => u.seq != b.seq);
-      unsavedBytes -= b.bytes;
-      return;
-    }
-    const range = deletes[deletes.length - 1];
-    if (range && range[1] + 1 == b.seq) range[1] = b.seq;
-    else deletes.push([b.seq, b.seq]);
+    give(reason, n, now);
   };
 
   // Removes events from the front of the queue.
   const settle = (events: number) => {
-    while (events > 0 && blocks[0]) {
-      const left = blocks[0].events - done;
-      if (events < left) {
-        done += events;
-        queuedEvents -= events;
-        break;
-      }
-      events -= left;
+    events += done;
+    while (blocks[0] && events >= blocks[0].events) {
+      events -= blocks[0].events;
       forget(0);
+    }
+    if (blocks[0]) {
+      queuedEvents -= events - done;
+      done = events;
     }
     batch = noBatch;
     stateDirty = true;
@@ -335,23 +315,17 @@ export function newCore(
     let n = queuedEvents;
     while (blocks[0] && (shared || blocks[0].seq <= clearTo)) forget(0);
     n -= queuedEvents;
-    while (shared && unsaved[0] && unsaved[0].seq <= clearTo) {
-      n += unsaved[0].events;
-      unsavedBytes -= unsaved.shift()!.data.length;
-    }
+    while (shared && unsaved[0] && unsaved[0].seq <= clearTo) n += unsaved.shift()!.events;
     batch = noBatch;
     clearTo = 0;
     stateDirty = true;
-    if (n) {
-      count("opted_out", n, 0, true);
-      notify("opted_out", n);
-    }
+    if (n) give("opted_out", n);
   };
 
   // When the open block is handed over. A time in the future means that the clock was set back: then at once.
   const sealAt = (now: number) =>
     !openEvents
-      ? Number.POSITIVE_INFINITY
+      ? never
       : openAt > now || (queuedEvents + openEvents >= flushAt && !inFlight && now >= Math.max(next, floor)) // a full batch waits for nothing
         ? now
         : openAt + commitWithin;
@@ -360,37 +334,43 @@ export function newCore(
   const saveAt = (now: number) =>
     Math.max(
       commitAt,
-      unsaved[0] || ((leading || !shared) && (deletes[0] || stateDirty))
+      unsaved[0] || (leading && (deletes[0] || stateDirty))
         ? now
-        : (leading || !shared) && countsSince
+        : leading && countsSince
           ? Math.min(countsSince, now) + second
-          : Number.POSITIVE_INFINITY,
+          : never,
     );
 
   const sendAt = (now: number) => {
     const oldest = blocks[0];
-    if (inFlight || optedOut || !oldest) return Number.POSITIVE_INFINITY;
-    if (flushTo >= oldest.seq) return Math.max(now, floor);
-    // At once: a batch to repeat, a full one, what a split has left, or a clock set back.
-    const waits = !batch.events && queuedEvents < flushAt && limit == maxEvents && oldest.at <= now;
-    return Math.max(waits ? oldest.at + flushEvery : now, next, floor);
+    return inFlight || optedOut || !oldest
+      ? never
+      : flushTo >= oldest.seq
+        ? Math.max(now, floor)
+        : Math.max(
+            // At once: a batch to repeat, a full one, what a split has left, or a clock set back.
+            batch.events || queuedEvents >= flushAt || limit < maxEvents || oldest.at > now
+              ? now
+              : oldest.at + flushEvery,
+            next,
+            floor,
+          );
   };
 
   // Takes whole blocks from the front up to the size of a request, or as many events as the last split allows.
   const freeze = (now: number) => {
-    let events = 0;
+    let events = -done;
     let size = 0;
     let n = 0;
     for (const b of blocks) {
-      const more = b.events - (n ? 0 : done);
       if (
         n &&
         (size + b.bytes > maxBodyBytes ||
-          events + more > maxEvents ||
+          events + b.events > maxEvents ||
           (shared && b.seq != blocks[n - 1]!.seq + 1)) // one between may yet be reported, and a batch is a range
       )
         break;
-      events += more;
+      events += b.events;
       size += b.bytes;
       n++;
       if (events >= limit) {
@@ -405,26 +385,24 @@ export function newCore(
   const commit = (): Command => {
     // A full disk has room for these once the deletes are made.
     const appends = commitFailed && deletes[0] ? [] : unsaved;
-    committing = [appends.length, appends[0] ? unsavedBytes : 0, deletes.length];
+    appending = appends.length;
+    deleting = deletes.length;
     stateDirty = false;
     countsSince = 0;
-    const change: Command = {
+    if (leading) saved = unreported;
+    return {
       commit: {
         append: shared ? appends.map((b) => ({ ...b, seq: 0 })) : [...appends],
-        delete: deletes.map(([first, last]) => [first, last]),
+        delete: [...deletes],
+        state: leading ? encodeState() : undefined,
       },
     };
-    if (leading || !shared) {
-      change.commit!.state = encodeState();
-      saved = unreported;
-    }
-    return change;
   };
 
   const send = (now: number): Command => {
+    const last = blocks[batch.blocks - 1]!.seq;
     inFlight = true;
     reporting = unreported;
-    const last = blocks[batch.blocks - 1]!.seq;
     return {
       send: {
         attempt: ++attempt,
@@ -433,34 +411,11 @@ export function newCore(
         unsaved: shared ? [] : unsaved.filter((b) => b.seq <= last),
         skip: done,
         events: batch.events,
-        trailer: Uint8Array.from([
-          ...time(2, now),
-          ...text(3, batch.id),
-          ...optional(4, [...text(1, config.library.name), ...text(2, config.library.version)]),
-          ...encodeUnreported(5),
-        ]),
+        trailer: Uint8Array.from(
+          pack(0, time(now), batch.id, pack(config.library.name, config.library.version), packUnreported()),
+        ),
       },
     };
-  };
-
-  // Keeps the batch for a later attempt.
-  const fail = (now: number, wait: number, retryAfter: number) => {
-    failures++;
-    flushTo = 0;
-    floor = retryAfter > 0 ? now + Math.min(retryAfter, hour) : 0;
-    next = Math.max(now + wait, floor);
-  };
-
-  const accepted = ({ rejected }: Answer) => {
-    const n = batch.events;
-    settle(n);
-    for (const r of rejected.slice(0, n)) count(r.code || "rejected", 1, 0, true); // the server knows
-    sent += Math.max(n - rejected.length, 0);
-    if (rejected[0]) notices.push({ rejected });
-    unreported = unreported.map((before, i) => before - reporting[i]!);
-    limit = Math.min(limit * 2, maxEvents);
-    failures = next = floor = 0;
-    paused = false;
   };
 
   const load = (state: Uint8Array, stored: BlockInfo[]) => {
@@ -474,15 +429,15 @@ export function newCore(
       try {
         bytes = encodeEvent(now, event);
       } catch (error) {
-        count((error as CausalityError).reason ?? "invalid", 1, now);
+        count((error as CausalityError).reason || "invalid", 1, now);
         throw error;
       }
       if (closed) throw new CausalityError("closed", "the client is closed");
       if (optedOut) {
-        count("opted_out", 1, 0, true);
+        count("opted_out", 1);
         return false;
       }
-      if (unsavedBytes + open.length + bytes.length + 4 > bufferBytes) {
+      if (unsaved.reduce((n, b) => n + b.data.length, open.length + bytes.length + 4) > bufferBytes) {
         count("queue_full", 1, now);
         throw new CausalityError("queue_full", "the queue is full; the event was not kept");
       }
@@ -490,11 +445,9 @@ export function newCore(
       const wake = !openEvents++;
       if (wake) openAt = now;
       open.push(10, ...varint(bytes.length), ...bytes);
-      if (open.length >= maxBlockBytes) {
-        seal();
-        return true;
-      }
-      return wake || queuedEvents + openEvents == flushAt;
+      if (open.length < maxBlockBytes) return wake || queuedEvents + openEvents == flushAt;
+      seal();
+      return true;
     },
 
     poll(now) {
@@ -504,59 +457,63 @@ export function newCore(
       commitAt = Math.min(commitAt, now + second);
       if (clearTo || (shared && optedOut && blocks[0])) clear();
       if (now >= sealAt(now)) seal();
-      const oldest = evictable();
-      while (blocks[oldest] && now - blocks[oldest].at > maxAge) drop(oldest, "expired", now);
-      while (blocks[oldest] && (queuedBytes > queueBytes || queuedEvents > queueEvents))
-        drop(oldest, "overflow", now);
+      for (let i = evictable(); blocks[i]; ) {
+        if (now - blocks[i]!.at > maxAge) drop(i, "expired", now);
+        else if (queuedBytes > queueBytes || queuedEvents > queueEvents) drop(i, "overflow", now);
+        else break;
+      }
       if (notices[0]) return notices.shift();
       const due = now >= sendAt(now);
       if (due && !batch.events) freeze(now);
-      if (now >= saveAt(now)) return commit();
-      if (due) return send(now);
+      return now >= saveAt(now) ? commit() : due ? send(now) : undefined;
     },
 
     deadline(now) {
-      const b = blocks[evictable()];
-      return Math.min(
-        sealAt(now),
-        saveAt(now),
-        sendAt(now),
-        b ? b.at + maxAge + 1 : Number.POSITIVE_INFINITY,
-      );
+      const oldest = blocks[evictable()];
+      return Math.min(sealAt(now), saveAt(now), sendAt(now), oldest ? oldest.at + maxAge + 1 : never);
     },
 
     committed(now, ok) {
+      if (ok) {
+        unsaved.splice(0, appending);
+        deletes.splice(0, deleting);
+      } else stateDirty = true;
       commitFailed = !ok;
       commitAt = ok ? 0 : now + second;
-      if (ok) {
-        unsaved.splice(0, committing[0]);
-        unsavedBytes -= committing[1]!;
-        deletes.splice(0, committing[2]);
-      } else stateDirty = true;
-      committing = [0, 0, 0];
+      deleting = 0;
     },
 
     answered(now, n, { status, retryAfter, body }) {
       if (!inFlight || n != attempt) return false;
+      const { events } = batch;
       inFlight = false;
       stateDirty = true;
       // An answer that accounts for nothing is not this server's: a proxy or a login page can say 200 too.
       const answer = status == 200 && body && decodeAnswer(body);
-      if (answer && (answer.accepted > 0 || answer.duplicates > 0 || answer.rejected[0])) accepted(answer);
-      else if (status == 400 || status == 413) {
-        if (batch.events > 1) {
-          limit = batch.events >> 1;
-          batch = noBatch;
-        } else {
-          const reason = status == 400 ? "unreadable" : "too_large";
-          settle(1);
-          count(reason, 1, now);
-          notify(reason, 1);
-        }
-      } else {
+      if (answer && (answer.accepted > 0 || answer.duplicates > 0 || answer.rejected[0])) {
+        const { rejected } = answer;
+        settle(events);
+        for (const r of rejected.slice(0, events)) count(r.code || "rejected", 1);
+        sent += Math.max(events - rejected.length, 0);
+        if (rejected[0]) notices.push({ rejected });
+        unreported = unreported.map((before, i) => before - reporting[i]!);
+        limit = Math.min(limit * 2, maxEvents);
+        failures = next = floor = 0;
+        paused = false;
+      } else if (status != 400 && status != 413) {
+        // Keeps the batch for a later attempt, after a wait anywhere up to the doubling bound.
         paused = status == 401 || status == 403;
-        const bound = Math.min(2 ** failures, 300) * second;
-        fail(now, paused ? hour : Number(random() % BigInt(bound + 1)), retryAfter);
+        const bound = Math.min(2 ** failures++, 300) * second;
+        const wait = paused ? hour : Number(random() % BigInt(bound + 1));
+        flushTo = 0;
+        floor = retryAfter > 0 ? now + Math.min(retryAfter, hour) : 0;
+        next = Math.max(now + wait, floor);
+      } else if (events > 1) {
+        limit = events >> 1;
+        batch = noBatch;
+      } else {
+        settle(1);
+        give(status == 400 ? "unreadable" : "too_large", 1, now);
       }
       return true;
     },
@@ -564,11 +521,8 @@ export function newCore(
     flush(now) {
       seal();
       if (optedOut || now < floor) return false;
-      flushTo = nextSeq - 1;
-      if (shared) {
-        flushTo = last;
-        awaitMine = leading && !!unsaved[0];
-      }
+      flushTo = shared ? last : nextSeq - 1;
+      awaitMine = leading && !!unsaved[0];
       return true;
     },
 
@@ -578,36 +532,34 @@ export function newCore(
     },
 
     optOut() {
-      chosen = true;
-      if (optedOut) return;
-      seal();
-      optedOut = stateDirty = true;
-      clearTo = nextSeq - 1;
+      if (!optedOut) {
+        seal();
+        stateDirty = true;
+        clearTo = nextSeq - 1;
+      }
+      chosen = optedOut = true;
     },
 
     optIn() {
+      stateDirty ||= optedOut;
       chosen = true;
-      if (optedOut) stateDirty = true;
       optedOut = false;
     },
 
     lead(now, state, stored) {
       self.follow();
-      leading = true;
       const own = unreported;
       unreported = noCounts;
+      leading = true;
       load(state, stored);
       unreported = unreported.map((n, i) => n + own[i]!);
-      if (own.some((n) => n)) countsSince ||= Math.max(now, 1);
-      if (chosen) stateDirty = true;
+      if (own.some((n) => n)) countsSince ||= now;
+      stateDirty = chosen;
     },
 
     follow() {
       cancel();
       leading = awaitMine = stateDirty = paused = false;
-      blocks = [];
-      skipped = [];
-      deletes = [];
       done =
         queuedEvents =
         queuedBytes =
@@ -617,8 +569,11 @@ export function newCore(
         failures =
         next =
         floor =
-        committing[2] =
+        deleting =
           0;
+      blocks = [];
+      skipped = [];
+      deletes = [];
       batch = noBatch;
       limit = maxEvents;
       unreported = unreported.map((n, i) => Math.max(n - saved[i]!, 0)); // the state has these
@@ -655,19 +610,16 @@ export function newCore(
       }
     },
 
-    stats(): Stats {
-      const waiting = shared ? unsaved : [];
-      return {
-        queued: waiting.reduce((n, b) => n + b.events, queuedEvents + openEvents),
-        queuedBytes: queuedBytes + open.length + (shared ? unsavedBytes : 0),
-        sent,
-        dropped: Object.fromEntries(dropped),
-        failures,
-        nextAttempt: Math.max(next, floor),
-        paused,
-        optedOut,
-      };
-    },
+    stats: () => ({
+      queued: (shared ? unsaved : []).reduce((n, b) => n + b.events, queuedEvents + openEvents),
+      queuedBytes: (shared ? unsaved : []).reduce((n, b) => n + b.data.length, queuedBytes + open.length),
+      sent,
+      dropped: Object.fromEntries(dropped),
+      failures,
+      nextAttempt: Math.max(next, floor),
+      paused,
+      optedOut,
+    }),
   };
 
   if (shared) {

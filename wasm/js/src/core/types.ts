@@ -186,7 +186,7 @@ export interface Stats {
   queuedBytes: number;
   /** Acknowledged and not rejected. */
   sent: number;
-  dropped: Record<Reason, number>;
+  dropped: Partial<Record<Reason, number>>;
   /** Attempts that failed in a row. */
   failures: number;
   /** 0 when nothing delays the next. */

@@ -1,6 +1,6 @@
-import { encodeGroups, tooLong } from "./event";
+import { packGroups, tooLong } from "./event";
 import type { EventInput } from "./types";
-import { fields, int, string, text } from "./wire";
+import { pack, string, unpack } from "./wire";
 
 /** Says when a session ends, in microseconds. */
 export interface VisitorConfig {
@@ -96,25 +96,22 @@ export function newVisitor(
     changed = true;
   };
 
-  const v: number[] = [];
-  if (
-    !fields(savedState, (field, value, data) => {
-      if (!data) v[field] = Math.max(value, 0);
-      else if (field == 3) {
-        const pair: string[] = [];
-        if (fields(data, (field, _, data) => data && (pair[field] = string(data))))
-          join(pair[1] ?? "", pair[2] ?? "");
-      } else {
-        const id = string(data);
-        if (usable(id))
-          if (field == 1) anonymous = id;
-          else if (field == 2) user = id;
-          else if (field == 4) session = id;
-      }
-    })
-  )
-    forget(); // half a state could give one person's user to another
-  else [, , , , , start = 0, last = 0, away = 0] = v;
+  const [whole, ints, data] = unpack(savedState);
+  const text = (bytes: Uint8Array[] = []) => bytes.map(string).filter(usable).pop() || "";
+  if (whole) {
+    // Half a state could give one person's user to another.
+    [anonymous, user, , session] = [1, 2, 3, 4].map((field) => text(data[field])) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    [start, last, away] = [5, 6, 7].map((field) => Math.max(ints[field] || 0, 0)) as [number, number, number];
+    for (const one of data[3] || []) {
+      const [whole, , pair] = unpack(one);
+      if (whole) join(text(pair[1]), text(pair[2]));
+    }
+  }
   away ||= last;
   savedLast = last;
   changed = false;
@@ -159,15 +156,7 @@ export function newVisitor(
     state() {
       changed = false;
       savedLast = last;
-      return Uint8Array.from([
-        ...text(1, anonymous),
-        ...text(2, user),
-        ...encodeGroups(3, groups),
-        ...text(4, session),
-        ...int(5, start),
-        ...int(6, last),
-        ...int(7, away),
-      ]);
+      return Uint8Array.from(pack(anonymous, user, packGroups(groups), session, start, last, away));
     },
     changed: () => changed,
   };

@@ -1,48 +1,42 @@
 // The protobuf wire format, as far as ingest needs it. Field numbers are below 16, so that every tag is one byte.
 
 export const utf8 = (s: string): Uint8Array => new TextEncoder().encode(s);
+export const string = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes);
+
+/** What a field can hold; bytes are a message or a text, and a list of bytes is a repeated field. */
+export type Value = string | number | boolean | undefined | Bytes | Bytes[];
+export type Bytes = Uint8Array | number[];
 
 /** A negative number takes ten bytes, as the 64-bit two's complement that protobuf prescribes. */
 export function varint(v: number): number[] {
   const out: number[] = [];
-  const negative = v < 0;
-  while (negative ? out.length < 9 : v > 127) {
-    out.push((v & 127) | 128);
-    v = Math.floor(v / 128);
-  }
-  out.push(negative ? 1 : v);
-  return out;
+  for (; (v > 127 || v < 0) && out.length < 9; v = Math.floor(v / 128)) out.push((v & 127) | 128);
+  return [...out, v < 0 ? 1 : v];
 }
 
-export const message = (field: number, body: ArrayLike<number> & Iterable<number>): number[] => [
-  field * 8 + 2,
-  ...varint(body.length),
-  ...body,
-];
+// biome-ignore lint/suspicious/noExplicitAny: told apart by what they have
+const field = (n: number, v: any): number[] => {
+  if (v?.[0]?.map) return v.flatMap((one: Bytes) => field(n, one));
+  if (typeof v == "string") v = utf8(v); // lone surrogates become U+FFFD: one would make the request unreadable
+  return v?.length ? [n * 8 + 2, ...varint(v.length), ...v] : v > 0 || v < 0 ? [n * 8, ...varint(+v)] : [];
+};
 
-/** A message or text that is left out when empty. */
-export const optional = (field: number, body: ArrayLike<number> & Iterable<number>): number[] =>
-  body.length ? message(field, body) : [];
-
-/** Lone surrogates become U+FFFD: one would make the whole request unreadable. */
-export const text = (field: number, s: string | undefined): number[] => (s ? message(field, utf8(s)) : []);
-
-export const int = (field: number, v: number): number[] => (v ? [field * 8, ...varint(v)] : []);
+/** A message of fields 1, 2, … in their order. Empty ones are left out. */
+export const pack = (...values: Value[]): number[] => values.flatMap((v, i) => field(i + 1, v));
 
 /** A google.protobuf.Timestamp. */
-export function time(field: number, t: number): number[] {
+export const time = (t: number): number[] => {
   const micros = ((t % 1e6) + 1e6) % 1e6;
-  return message(field, [...int(1, (t - micros) / 1e6), ...int(2, micros * 1000)]);
-}
+  return pack((t - micros) / 1e6, micros * 1e3);
+};
 
 /**
- * Visits the varints and length-delimited fields of a message, with the place where each ends. False when it is no
- * message, or visit threw; what came before the fault has been visited.
+ * Reads a message: the last of each field of a number, and all of each field of bytes. When it is not a whole one, what
+ * came before the fault is there.
  */
-export function fields(
-  bytes: Uint8Array,
-  visit: (field: number, value: number, data: Uint8Array | undefined, end: number) => void,
-): boolean {
+export function unpack(bytes: Uint8Array): [whole: boolean, ints: number[], data: Uint8Array[][]] {
+  const ints: number[] = [];
+  const data: Uint8Array[][] = [];
   let at = 0;
   const next = () => {
     let v = 0n;
@@ -56,22 +50,19 @@ export function fields(
   try {
     while (at < bytes.length) {
       const tag = next();
-      if (tag < 8 || tag >= 2 ** 32) throw 0;
       const wire = tag & 7;
-      const value = wire == 1 ? 8 : wire == 5 ? 4 : next();
-      if (wire == 0) {
-        visit(tag >>> 3, value, undefined, at);
-        continue;
+      const n = tag >>> 3;
+      const size = wire == 1 ? 8 : wire == 5 ? 4 : next();
+      if (tag < 8 || tag >= 2 ** 32) throw 0;
+      if (!wire) ints[n] = size;
+      else {
+        at += size;
+        if ((wire != 2 && wire != 1 && wire != 5) || size < 0 || at > bytes.length) throw 0;
+        if (wire == 2) (data[n] ||= []).push(bytes.subarray(at - size, at));
       }
-      const from = at;
-      at += value;
-      if ((wire != 1 && wire != 2 && wire != 5) || value < 0 || at > bytes.length) throw 0;
-      if (wire == 2) visit(tag >>> 3, 0, bytes.subarray(from, at), at);
     }
-    return true;
+    return [true, ints, data];
   } catch {
-    return false;
+    return [false, ints, data];
   }
 }
-
-export const string = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
