@@ -83,7 +83,8 @@ try {
   const stats = await Promise.all(tabs.map((tab) => tab.evaluate(() => window.causality.stats())));
   for (const s of stats) {
     if (s.core && s.core !== core) throw new Error(`the ${s.core} core ran, not ${core}`);
-    if (Object.keys(s.dropped).length > 0) throw new Error(`events were dropped: ${JSON.stringify(s.dropped)}`);
+    if (Object.keys(s.dropped).length > 0)
+      throw new Error(`events were dropped: ${JSON.stringify(s.dropped)}`);
   }
 } finally {
   await context.close();

@@ -11,7 +11,11 @@ test("an event arrives with its properties, its page and its surroundings", asyn
   const [row] = await query(
     `SELECT properties, page_path, page_url, platform, library, anonymous_id, session_id FROM events WHERE event = '${name}'`,
   );
-  expect(JSON.parse(String(row?.properties))).toEqual({ total: 12.5, plan: "pro", nested: { list: [1, null, "ü"] } });
+  expect(JSON.parse(String(row?.properties))).toEqual({
+    total: 12.5,
+    plan: "pro",
+    nested: { list: [1, null, "ü"] },
+  });
   expect(row).toMatchObject({
     page_path: "/shoes",
     page_url: site.url("/shoes?size=42"),

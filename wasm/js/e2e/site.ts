@@ -81,7 +81,9 @@ export class Site {
 
   /** Serves text at a path. */
   serve(path: string, type: string, text: string | Buffer, headers: Record<string, string> = {}): void {
-    this.pages.set(path, (response) => response.writeHead(200, { "Content-Type": type, ...headers }).end(text));
+    this.pages.set(path, (response) =>
+      response.writeHead(200, { "Content-Type": type, ...headers }).end(text),
+    );
   }
 
   /** A page with the SDK. Page views are off unless asked for, so that tests count their own events. */
@@ -110,7 +112,9 @@ export class Site {
     const file = /^\/sdk\/([\w-]+\.(js|wasm))$/.exec(pathname);
     if (!file) return void response.writeHead(404).end();
     try {
-      response.writeHead(200, { "Content-Type": types[file[2] as string] }).end(await readFile(join(dist, file[1] as string)));
+      response
+        .writeHead(200, { "Content-Type": types[file[2] as string] })
+        .end(await readFile(join(dist, file[1] as string)));
     } catch {
       response.writeHead(404).end(`run npm run build: ${file[1]} is not in dist`);
     }
@@ -168,7 +172,10 @@ export async function expectLeads(page: Page, leads = true): Promise<void> {
 }
 
 export const track = (page: Page, name: string, properties: Record<string, unknown> = {}) =>
-  page.evaluate(([name, properties]) => window.causality.track(name, properties), [name, properties] as const);
+  page.evaluate(([name, properties]) => window.causality.track(name, properties), [
+    name,
+    properties,
+  ] as const);
 
 export const test = base.extend<SiteOptions & { site: Site }>({
   core: ["ts", { option: true }],

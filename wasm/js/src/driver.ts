@@ -5,22 +5,19 @@
 // Nothing here throws into its caller, and add neither waits for storage nor begins any.
 
 import { appendBody, type CausalityError } from "./core";
-import type { BlockInfo, Change, CoreLike, EventInput, Request, Response, Stats } from "./core/types";
+import type { Change, CoreLike, EventInput, Request, Response, Stats } from "./core/types";
 import { type Database, memoryQueue, type Queue, storedQueue } from "./idb";
 
-/** Something that a page's owner may want to know. */
-export interface Problem {
-  /** A reason of stats().dropped, or undelivered (tried again), storage (memory is used), failed. */
-  code: string;
-  message: string;
-  /** Of the event, when one field is wrong. */
-  field?: string;
-}
-
 export type Notice =
+  /** So many events, counted from the first add, need no care any more: this tab can vanish. */
   | [kind: "safe", events: number]
-  | [kind: "problem", problem: Problem]
-  | [kind: "failed", message: string];
+  /**
+   * For the page's owner. code is a reason of stats().dropped with the CausalityError, Rejection or number of events;
+   * undelivered with the HTTP status (0: no answer), tried again; or storage with the cause, for which memory is used.
+   */
+  | [kind: "problem", code: string, detail: unknown]
+  /** The core has crashed, and nothing more will come of this driver. */
+  | [kind: "failed", cause: unknown];
 
 /** What a driver is told; all but notice can be posted to a worker. */
 export interface DriverConfig {
@@ -30,10 +27,6 @@ export interface DriverConfig {
   url: string;
   /** Keep nothing on the device. */
   memory?: boolean;
-  /**
-   * safe: so many events, counted from the first add, need no care any more: this tab can vanish. problem: for the
-   * page's owner. failed: the core has crashed, and nothing more will come of this driver.
-   */
   notice(...notice: Notice): void;
 }
 
@@ -66,34 +59,35 @@ const requestTimeout = 3e4; // ms
 const keepaliveBytes = 6e4; // browsers let 64 KiB outlive their page
 const election = 100; // ms in which a lead that is free is surely had
 const commitFailures = 3; // in a row, a second apart, until memory is used
-const longestTimer = 36e5; // ms
+const longestTimer = 1e9; // ms; browsers take longer ones for none
 
 const now = () => Date.now() * 1e3;
 
 /** Without a database, or where tabs cannot elect one sender, events wait in memory. */
-export function newDriver(core: CoreLike, config: DriverConfig, database: Database): Driver {
-  const { key, url, notice } = config;
+export function newDriver(
+  core: CoreLike,
+  { key, url, memory, notice }: DriverConfig,
+  database: Database,
+): Driver {
   const name = `causality:${key}`;
   const { locks } = navigator;
   const jobs: (() => unknown)[] = [];
-  let queue: Queue;
+  let queue: Queue = memoryQueue();
   let channel: BroadcastChannel | undefined;
   let running = false;
   let closed = false;
   let sending = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let abort: AbortController | undefined;
+  let timer: ReturnType<typeof setTimeout>;
+  let abort: AbortController;
   let added = 0;
   let failures = 0; // of commits, in a row
   let flushes: ((delivered: boolean) => void)[] = [];
   let out: boolean | undefined;
   let leads = false;
-  let known = 0; // the last block of the shared queue that the core was told of
   let elected: unknown;
   let unlock: (() => void) | undefined;
 
-  const problem = (code: string, message: string, field?: string) =>
-    notice("problem", { code, message, field });
+  const problem = (code: string, detail: unknown) => notice("problem", code, detail);
 
   // The loop. Jobs are calls of the core, which may not come between a commit and its report.
   const run = async (job: () => unknown) => {
@@ -103,23 +97,21 @@ export function newDriver(core: CoreLike, config: DriverConfig, database: Databa
     try {
       for (;;) {
         const next = jobs.shift();
-        if (next) {
-          await next();
-          continue;
+        if (next) await next();
+        else {
+          const { commit, send, cancel, dropped, rejected } = core.poll(now()) || {};
+          if (commit) await change(commit);
+          else if (send) await attempt(send);
+          else if (cancel) abort.abort();
+          else if (dropped) problem(dropped.reason, dropped.events);
+          else if (rejected) for (const one of rejected) problem(one.code, one);
+          else break;
         }
-        const command = core.poll(now());
-        if (!command) break;
-        if (command.commit) await commit(command.commit);
-        else if (command.send) await send(command.send);
-        else if (command.cancel) abort?.abort();
-        else if (command.dropped) problem(command.dropped.reason, `${command.dropped.events} dropped`);
-        else for (const { code, message, field } of command.rejected!) problem(code, message, field);
       }
     } catch (error) {
-      closed = true; // and running: nothing enters a core that has crashed
-      notice("failed", `${error}`);
+      closed = true; // and running for ever: nothing enters a core that has crashed
       settle(false);
-      return;
+      return notice("failed", error);
     }
     running = false;
     const settled = !core.stats().queued;
@@ -139,115 +131,78 @@ export function newDriver(core: CoreLike, config: DriverConfig, database: Databa
     timer = setTimeout(run, Math.min((core.deadline(now()) - now()) / 1e3, longestTimer), () => {});
   };
 
-  const commit = async (change: Change) => {
-    let stored: BlockInfo[];
-    try {
-      stored = await queue._change(change);
-    } catch (error) {
-      core.committed(now(), false);
-      if (++failures >= commitFailures) useMemory(error);
-      return;
-    }
-    failures = 0;
-    core.committed(now(), true);
-    if (stored.length) {
-      if (!closed) channel?.postMessage(stored);
-      await heard(stored);
-    }
-  };
+  const change = (change: Change) =>
+    queue._change(change).then(
+      (stored) => {
+        failures = 0;
+        core.committed(now(), true);
+        core.stored(now(), stored);
+        if (stored[0]) channel?.postMessage(stored);
+      },
+      (error) => {
+        core.committed(now(), false);
+        if (++failures >= commitFailures) useMemory(error);
+      },
+    );
 
-  // The database numbers blocks in the order of its transactions. So a gap means that a tab had no time to tell, or
-  // tells late, and reading what is beyond the known finds all there is.
-  const heard = async (stored: BlockInfo[]) => {
-    if (!leads) return;
-    try {
-      if (stored[0]!.seq > known + 1) [stored] = await scan(known + 1);
-      know(stored.filter(({ seq }) => seq > known));
-    } catch {} // what is missed leaves a gap for the next one
-  };
-
-  const know = (stored: BlockInfo[]) => {
-    for (const { seq } of stored) known = seq;
-    core.stored(now(), stored);
-  };
-
-  const scan = (from: number) =>
-    queue._read(from, Infinity, (seq, { at, events, data }) => ({ seq, at, events, bytes: data.length }));
-
-  const lead = async () => {
-    try {
-      const [stored, state] = await scan(0);
-      leads = true;
-      known = stored.length ? stored[stored.length - 1]!.seq : 0;
-      core.lead(now(), state || new Uint8Array(), stored);
-      if (out !== undefined) core.optIn();
-      if (out) core.optOut(); // anew, and so clears what the queue has
-    } catch (error) {
-      useMemory(error);
-    }
-  };
-
-  const follow = () => {
-    leads = false;
-    core.follow();
-  };
+  const lead = () =>
+    queue
+      ._read(0, Infinity, (seq, { at, events, data }) => ({ seq, at, events, bytes: data.length }))
+      .then(([stored, state]) => {
+        leads = true;
+        core.lead(now(), state || new Uint8Array(), stored);
+        if (out != null) core.optIn();
+        if (out) core.optOut(); // anew, and so clears what the queue has
+      }, useMemory);
 
   // Gives the database up until the next page. What it holds is sent by the next tab that can use it.
   const useMemory = (cause: unknown) => {
-    problem("storage", `events wait in memory: ${cause}`);
-    unlock?.();
-    channel?.close();
-    channel = undefined;
-    run(() => {
-      queue = memoryQueue();
-      return lead();
-    });
+    problem("storage", cause);
+    driver.pause();
+    channel = channel?.close() as undefined;
+    queue = memoryQueue();
+    run(lead);
   };
 
-  const send = async ({ attempt, first, last, skip, events, trailer }: Request) => {
-    const found = new Set<number>();
-    let body: Uint8Array | undefined;
-    try {
-      const [blocks] = await queue._read(first, last, (seq, { data }) => {
-        found.add(seq);
+  const attempt = async ({ attempt, first, last, skip, events, trailer }: Request) => {
+    const found: number[] = [];
+    const read = await queue
+      ._read(first, last, (seq, { data }) => {
+        found.push(seq);
         return data;
-      });
-      body = appendBody(blocks, skip, events, trailer);
-    } catch (error) {
-      useMemory(error);
-      return;
-    }
+      })
+      .catch(useMemory);
+    if (!read) return;
+    const body = appendBody(read[0], skip, events, trailer);
     if (!body) {
       const lost: number[] = [];
-      for (let seq = first; seq <= last; seq++) if (!found.has(seq)) lost.push(seq);
-      core.lost(now(), lost.length ? lost : [...found]);
-      return;
+      for (; first <= last; first++) if (!found.includes(first)) lost.push(first);
+      return core.lost(now(), lost[0] ? lost : found);
     }
     sending = true;
     abort = new AbortController();
-    const timeout = setTimeout(() => abort!.abort(), requestTimeout);
-    let answer: Response = { status: 0, retryAfter: 0 };
+    const { signal } = abort;
+    setTimeout((abort: AbortController) => abort.abort(), requestTimeout, abort);
     fetch(url, {
       method: "POST",
       body: body as BodyInit, // bytes have no content type, and so need no preflight
       keepalive: body.length <= keepaliveBytes,
       credentials: "omit",
-      signal: abort.signal,
+      signal,
     })
-      .then(async (response) => {
-        answer = {
+      .then(
+        async (response): Promise<Response> => ({
           status: response.status,
-          retryAfter: (+response.headers.get("Retry-After")! || 0) * 1e6,
+          retryAfter: +response.headers.get("Retry-After")! * 1e6 || 0,
           body: new Uint8Array(await response.arrayBuffer()),
-        };
-      })
-      .catch(() => {})
-      .then(() =>
+        }),
+      )
+      .catch(() => ({ status: 0, retryAfter: 0 }))
+      .then((answer) =>
         run(() => {
-          clearTimeout(timeout);
           sending = false;
           if (core.answered(now(), attempt, answer) && core.stats().failures)
-            problem("undelivered", `HTTP status ${answer.status}; events are kept`);
+            problem("undelivered", answer.status);
         }),
       );
   };
@@ -258,8 +213,7 @@ export function newDriver(core: CoreLike, config: DriverConfig, database: Databa
       try {
         if (core.add(now(), event)) arm();
       } catch (error) {
-        const { reason = "invalid", message, field } = error as CausalityError;
-        problem(reason, message, field);
+        problem((error as CausalityError).reason || "invalid", error);
       }
     },
     async flush() {
@@ -282,50 +236,46 @@ export function newDriver(core: CoreLike, config: DriverConfig, database: Databa
       out = false;
       run(() => core.optIn());
     },
-    pause() {
-      unlock?.();
-    },
+    pause: () => unlock?.(),
     resume() {
-      if (closed || unlock || !channel) return;
+      if (unlock || !channel) return;
       const withdrawal = new AbortController();
       const { signal } = withdrawal;
-      let release: (() => void) | undefined;
+      let release: () => void;
+      const held = new Promise<void>((resolve) => {
+        release = resolve;
+      });
       unlock = () => {
         unlock = undefined;
         withdrawal.abort();
-        release?.();
-        run(follow);
+        release();
+        run(() => {
+          leads = false;
+          core.follow();
+        });
       };
-      elected = new Promise((resolve) => {
-        setTimeout(resolve, election);
-        locks
-          .request(name, { signal }, () => {
-            run(() => !signal.aborted && lead().then(resolve));
-            return new Promise<void>((done) => {
-              release = done;
-              if (signal.aborted) done();
-            });
-          })
-          .catch(resolve);
-      });
+      elected = new Promise((resolve) => setTimeout(resolve, election));
+      locks
+        .request(name, { signal }, () => {
+          run(() => signal.aborted || lead());
+          return held;
+        })
+        .catch(() => {}); // withdrawn
     },
     async close() {
       core.close();
       await driver.flush();
       closed = true;
-      unlock?.();
-      channel?.close();
-      clearTimeout(timer);
+      driver.pause();
+      channel = channel?.close() as undefined;
     },
   };
 
-  if (config.memory || !locks || !self.BroadcastChannel) {
-    queue = memoryQueue();
-    run(lead);
-  } else {
+  if (memory || !locks || !self.BroadcastChannel) run(lead);
+  else {
     queue = storedQueue(database, key);
     channel = new BroadcastChannel(name);
-    channel.onmessage = ({ data }) => run(() => heard(data));
+    channel.onmessage = ({ data }) => run(() => core.stored(now(), data));
     driver.resume();
   }
   return driver;

@@ -24,8 +24,8 @@ export interface Queue {
   ): Promise<[taken: T[], state?: Uint8Array]>;
 }
 
-const patience = 5e3; // ms; browsers have been seen to leave requests unanswered for ever
-const orphaned = 7 * 864e8; // µs; blocks of another key that nobody has sent by then
+const patience = 3e3; // ms; browsers have been seen to leave requests unanswered for ever
+const orphaned = 6048e8; // µs, 7 days: blocks of another key that nobody has sent by then
 
 const connect = () =>
   new Promise<IDBDatabase>((resolve, reject) => {
@@ -92,7 +92,7 @@ export const storedQueue = (run: Database, key: string): Queue => ({
         if (!cursor) return;
         const block = cursor.value;
         if (block.key === key) found.push(pick(cursor.key as number, block));
-        else if (block.at < Date.now() * 1e3 - orphaned) cursor.delete();
+        else if (block.at < Date.now() * 1e3 - orphaned) cursor.delete(); // and no client has that key
         cursor.continue();
       };
       return [found, meta.get(key)] as const;

@@ -8,8 +8,8 @@
 import { encodeEvent, newCore, newIds, newVisitor } from "./core";
 import type { Context, CoreConfig, EventInput, Properties, Traits } from "./core/types";
 import type { Visitor } from "./core/visitor";
-import { message, optional, text, time } from "./core/wire";
-import { type DriverStats, type Notice, newDriver, type Problem } from "./driver";
+import { pack, time } from "./core/wire";
+import { type DriverStats, type Notice, newDriver } from "./driver";
 import { database } from "./idb";
 import type { TypedEvents } from "./typed";
 import type { Method } from "./worker-protocol";
@@ -44,8 +44,12 @@ export interface Options {
   flushAt?: number;
   /** Longest wait of an event while online, in milliseconds; default 3,000. */
   flushEvery?: number;
-  /** Told of everything that goes wrong. Also counted in stats. */
-  onError?: (problem: Problem) => void;
+  /**
+   * Told of everything that goes wrong: a reason of stats().dropped (invalid, plan_violation, …) with the error, the
+   * rejection or the number of events; undelivered with the HTTP status (0: no answer), which is tried again; storage
+   * with the cause, for which memory is used; worker with the cause, for which the TypeScript core is used.
+   */
+  onError?: (code: string, detail: unknown) => void;
 }
 
 /** What an event may say beside its name and properties. */
@@ -122,9 +126,9 @@ export const init = (options: Options): Client => {
     shared: true,
   };
 
-  const problem = (problem: Problem) => {
+  const problem = (code: string, detail: unknown) => {
     try {
-      onError?.(problem);
+      onError?.(code, detail);
     } catch {} // has nowhere to be told
   };
 
@@ -163,9 +167,7 @@ export const init = (options: Options): Client => {
 
   const tell = (text: string) => {
     if (memory) return;
-    run((_, meta) => meta.put(text, "visitor")).catch((error) =>
-      problem({ code: "storage", message: `the visitor is not remembered: ${error}` }),
-    );
+    run((_, meta) => meta.put(text, "visitor")).catch((error) => problem("storage", error));
     channel?.postMessage(text);
     if (cookieDomain || text === OUT) writeCookie(text, year);
   };
@@ -183,22 +185,15 @@ export const init = (options: Options): Client => {
   };
 
   // What brought the visitor here: for the session's first page, and again when a campaign or another site is back.
-  const source = (): [campaign: Context["campaign"], referrer: string] => {
-    const query = new URLSearchParams(location.search);
-    const utm = (name: string) => query.get(`utm_${name}`) || undefined;
+  const source = (): [campaign: Record<string, string>, referrer: string] => {
+    const campaign: Record<string, string> = {};
+    new URLSearchParams(location.search).forEach((value, name) => {
+      const [, field] = name.split("utm_");
+      if (field) campaign[field === "campaign" ? "name" : field] = value;
+    });
     const { referrer } = document;
-    const from = referrer && new URL(referrer).hostname;
-    const inner = from === location.hostname || (cookieDomain && `.${from}`.endsWith(`.${cookieDomain}`));
-    return [
-      {
-        source: utm("source"),
-        medium: utm("medium"),
-        name: utm("campaign"),
-        term: utm("term"),
-        content: utm("content"),
-      },
-      inner ? "" : referrer,
-    ];
+    const site = `.${cookieDomain || location.hostname}`;
+    return [campaign, referrer && `.${new URL(referrer).hostname}`.endsWith(site) ? "" : referrer];
   };
 
   // One object while page and visit stay the same, so that it is encoded and posted once.
@@ -265,9 +260,10 @@ export const init = (options: Options): Client => {
     kept.forEach(add);
     started();
   };
-  const notice = (...[kind, value]: Notice) => {
+  const notice = (...[kind, value, detail]: Notice) => {
     if (kind === "safe") kept.splice(0, kept.length - added + value);
-    else problem(kind === "failed" ? { code: kind, message: value } : value);
+    else if (kind === "problem") problem(value, detail);
+    else problem(kind, value);
   };
   const config = { key, url, memory };
   const useTypeScript = () => {
@@ -284,7 +280,7 @@ export const init = (options: Options): Client => {
       worker.onmessage = worker.onerror = null;
       worker.terminate();
       coreName = "ts";
-      problem({ code: "failed", message: `the TypeScript core takes over from the worker: ${cause}` });
+      problem("worker", cause);
       useTypeScript();
       for (const [resolve, method] of calls.values()) resolve(engine!(method));
     };
@@ -331,13 +327,13 @@ export const init = (options: Options): Client => {
     if (out && !memory) writeCookie(OUT, year); // some browsers let it lapse within days
     ready = true;
     const [campaign, referrer] = source();
-    if (referrer || campaign?.source) visit = [];
+    if (referrer || campaign.source) visit = [];
     drain();
     if (options.core === "wasm")
       try {
         return useWorker();
       } catch (error) {
-        problem({ code: "failed", message: `no worker: ${error}` });
+        problem("worker", error);
       }
     useTypeScript();
   };
@@ -363,21 +359,19 @@ export const init = (options: Options): Client => {
     }
     save();
     engine?.("flush");
-    let frames: number[] = [];
+    const events: number[][] = [];
+    let size = 0;
     for (const event of kept.slice().reverse())
       try {
-        const longer = [...message(1, encodeEvent(now(), event)), ...frames];
-        if (longer.length > beaconBytes) break;
-        frames = longer;
+        const bytes = encodeEvent(now(), event);
+        size += bytes.length + 5;
+        if (size > beaconBytes) break;
+        events.unshift(bytes);
       } catch {} // invalid, and told already
-    if (frames.length)
+    if (size)
       navigator.sendBeacon(
         url,
-        Uint8Array.from([
-          ...frames,
-          ...time(2, now()),
-          ...optional(4, [...text(1, library.name), ...text(2, library.version)]),
-        ]),
+        Uint8Array.from(pack(events, time(now()), "", pack(library.name, library.version))),
       );
     engine?.("pause");
   };
@@ -388,7 +382,7 @@ export const init = (options: Options): Client => {
       try {
         return f(...args);
       } catch (error) {
-        problem({ code: "invalid", message: `${error}` });
+        problem("invalid", error);
       }
     }) as F;
 
@@ -476,7 +470,7 @@ export const init = (options: Options): Client => {
   else
     read().then(boot, (error) => {
       config.memory = true;
-      problem({ code: "storage", message: `nothing is remembered: ${error}` });
+      problem("storage", error);
       boot();
     });
   return client;

@@ -11,7 +11,7 @@
 // event that no `safe` covered (its id is set, so the server counts it once even when both have sent it).
 
 import type { CoreConfig, EventInput } from "./core/types";
-import type { Driver, DriverConfig, Problem } from "./driver";
+import type { Driver, DriverConfig, Notice } from "./driver";
 
 /** The methods of Driver that are called by message. */
 export type Method = "add" | "flush" | "stats" | "optOut" | "optIn" | "pause" | "resume" | "close";
@@ -26,6 +26,4 @@ export type ToWorker =
 export type FromWorker =
   | [n: number, result: Awaited<ReturnType<Driver[Exclude<Method, "add">]>>]
   | [0, "ready"]
-  | [0, "safe", events: number]
-  | [0, "problem", problem: Problem]
-  | [0, "failed", message: string]; // no WebAssembly, or a crash of the core
+  | [0, ...Notice]; // failed too when there is no WebAssembly
