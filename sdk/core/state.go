@@ -21,7 +21,9 @@ func (c *Core) encodeState() []byte {
 	dst = appendBool(dst, 9, c.optedOut)
 	dst = c.appendUnreported(dst, 10)
 	if c.visitor != nil && !c.optedOut { // nobody is remembered without consent
-		dst = appendText(dst, 11, string(c.visitor.State()))
+		var start int
+		dst, start = openMessage(dst, 11) // as it is: text would be mended
+		dst = closeMessage(append(dst, c.visitor.State()...), start)
 	}
 	if c.cfg.Shared {
 		dst = appendInt(dst, 12, int64(c.last))
