@@ -3,6 +3,7 @@
 package main
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/causality-project/causality/sdk/core"
@@ -43,7 +44,7 @@ const (
 // How a call ended: the first byte of its answer.
 const (
 	done    = iota // the tape follows
-	refused        // reason, field, problem follow: the event is at fault
+	refused        // reason, message, field follow: the event is not kept
 	failed         // a sentence follows: the core is not to be used again
 )
 
@@ -127,11 +128,18 @@ func fail() {
 	answer.putText(broken)
 }
 
-func refuse(err *core.InvalidError) {
+func refuse(err error) {
+	reason, field := core.QueueFull, ""
+	if err == core.ErrClosed {
+		reason = "closed"
+	}
+	if invalid, ok := err.(*core.InvalidError); ok {
+		reason, field = invalid.Reason, invalid.Field
+	}
 	answer = append(answer[:0], refused)
-	answer.putText(string(err.Reason))
-	answer.putText(err.Field)
-	answer.putText(err.Problem)
+	answer.putText(string(reason))
+	answer.putText(err.Error()[len("causality: "):])
+	answer.putText(field)
 }
 
 func openCore(in *tape) {
@@ -173,11 +181,11 @@ func callCore(name int32, now core.Micros, in *tape) {
 	case callPoll:
 		putCommand(now)
 	case callDeadline:
-		at := client.Deadline(now)
-		if at == core.Never {
-			at = 0
+		at := float64(client.Deadline(now))
+		if at == float64(core.Never) {
+			at = math.Inf(1)
 		}
-		answer.putNumber(float64(at))
+		answer.putNumber(at)
 	case callCommitted:
 		client.Committed(now, in.int() != 0)
 	case callAnswered:
@@ -219,18 +227,11 @@ func add(now core.Micros, in *tape) {
 		return
 	}
 	wake, err := client.Track(now, &e)
-	switch err := err.(type) {
-	case nil:
-		answer.putBool(wake)
-	case *core.InvalidError:
+	if err != nil {
 		refuse(err)
-	default:
-		reason := core.QueueFull
-		if err == core.ErrClosed {
-			reason = "closed"
-		}
-		refuse(&core.InvalidError{Problem: err.Error(), Reason: reason})
+		return
 	}
+	answer.putBool(wake)
 }
 
 // putCommand writes 0 for nothing, or one of 1 to 5 and its fields.
@@ -321,7 +322,7 @@ func callWithoutCore(name int32, now core.Micros, in *tape) {
 			return
 		}
 		encoded, err := core.Encode(nil, now, &e, nil)
-		if err, ok := err.(*core.InvalidError); ok {
+		if err != nil {
 			refuse(err)
 			return
 		}

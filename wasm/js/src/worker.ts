@@ -1,0 +1,42 @@
+// The worker: a driver over the Go core, whose methods the page calls by name (worker-protocol.ts). It owns nothing
+// else. What goes wrong while it starts is told as failed, and then the page does without it.
+
+import type { Context } from "./core/types";
+import { newDriver } from "./driver";
+import { database } from "./idb";
+import { compileCore, newWasmCore } from "./wasm-core";
+import type { FromWorker, ToWorker } from "./worker-protocol";
+
+const post = (message: FromWorker) => postMessage(message);
+const random = () => crypto.getRandomValues(new BigUint64Array(1))[0] as bigint;
+
+async function open([, , wasm, config, core]: Extract<ToWorker, [0, "open", ...unknown[]]>) {
+  const module = await compileCore(wasm);
+  const driver = newDriver(
+    newWasmCore(module, core, random),
+    {
+      ...config,
+      // An error of ours loses all but its text on the way.
+      notice: (...[kind, value, detail]) => post([0, kind, plain(value), plain(detail)] as FromWorker),
+    },
+    database(),
+  );
+  let last: Context | undefined;
+  self.onmessage = async ({ data: [n, method, event] }: MessageEvent) => {
+    if (method === "add") {
+      if ("context" in event) last = event.context;
+      driver.add({ ...event, context: last });
+      return;
+    }
+    const result = await driver[method as Exclude<ToWorker[1], "open" | "add">]();
+    if (n) post([n, result]);
+  };
+  post([0, "ready"]);
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: whatever a notice carries
+const plain = (v: any) => (v instanceof Error ? { ...v, message: v.message } : v);
+
+self.onmessage = ({ data }: MessageEvent) => {
+  open(data).catch((error) => post([0, "failed", `${error}`]));
+};
