@@ -21,12 +21,13 @@ import (
 //go:embed all:sdk
 var embeddedSDK embed.FS
 
-// What a page loads: the script, and, when it asks for the Go core, the worker
-// and the core from beside the script.
+// What a page loads: the script, and from beside it the core in TypeScript or,
+// when it asks for the one in Go, a worker and that.
 const (
 	sdkScript = "causality.js"
+	sdkCore   = "causality-core.js"
 	sdkWorker = "causality-worker.js"
-	sdkCore   = "core.wasm"
+	sdkWasm   = "core.wasm"
 )
 
 const missingSDK = "This binary was built without the browser SDK. Run `make build` in the repository, then start the new binary.\n"
@@ -52,7 +53,7 @@ func newSDK(files fs.FS) (*sdk, error) {
 	}
 	s := &sdk{files: files, etags: map[string]string{}}
 	all := sha256.New()
-	for _, name := range []string{sdkScript, sdkWorker, sdkCore} {
+	for _, name := range []string{sdkScript, sdkCore, sdkWorker, sdkWasm} {
 		for _, coding := range codings {
 			sum, err := digest(files, name+coding.suffix)
 			if errors.Is(err, fs.ErrNotExist) {
@@ -87,7 +88,7 @@ func digest(files fs.FS, name string) ([]byte, error) {
 }
 
 // SDKPaths lists what another name of the script answers: beside /a/b.js stand
-// the worker and the core, under their own names and under the script's:
+// what it loads, under their own names and under the script's: /a/b-core.js,
 // /a/b-worker.js and /a/b.wasm.
 func SDKPaths(script string) []string {
 	var out []string
@@ -101,10 +102,12 @@ func SDKPaths(script string) []string {
 func sdkAliases(script string) map[string]string {
 	folder, stem := path.Dir(script), strings.TrimSuffix(script, path.Ext(script))
 	return map[string]string{
-		path.Join(folder, sdkWorker): sdkWorker,
 		path.Join(folder, sdkCore):   sdkCore,
+		path.Join(folder, sdkWorker): sdkWorker,
+		path.Join(folder, sdkWasm):   sdkWasm,
+		stem + "-core.js":            sdkCore,
 		stem + "-worker.js":          sdkWorker,
-		stem + ".wasm":               sdkCore,
+		stem + ".wasm":               sdkWasm,
 		script:                       sdkScript,
 	}
 }
@@ -143,9 +146,9 @@ func (s *sdk) handler(find func(*http.Request) (name string, unchanging bool)) h
 		}
 		name, unchanging := find(r)
 		switch name {
-		case sdkScript, sdkWorker:
+		case sdkScript, sdkCore, sdkWorker:
 			header.Set("Content-Type", "text/javascript; charset=utf-8")
-		case sdkCore:
+		case sdkWasm:
 			header.Set("Content-Type", "application/wasm")
 		default:
 			header.Set("Cache-Control", "no-store")

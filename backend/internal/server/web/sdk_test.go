@@ -15,10 +15,11 @@ var builtSDK = fstest.MapFS{
 	"causality.js":           {Data: []byte("script")},
 	"causality.js.br":        {Data: []byte("script in brotli")},
 	"causality.js.gz":        {Data: []byte("script in gzip")},
+	"causality-core.js":      {Data: []byte("core")},
 	"causality-worker.js":    {Data: []byte("worker")},
 	"causality-worker.js.gz": {Data: []byte("worker in gzip")},
 	"core.wasm":              {Data: []byte("\x00asm")},
-	"core.wasm.br":           {Data: []byte("core in brotli")},
+	"core.wasm.br":           {Data: []byte("wasm in brotli")},
 	".gitkeep":               {},
 }
 
@@ -69,14 +70,16 @@ func TestTheSDKIsServedToEveryPage(t *testing.T) {
 		"a coding that is refused":   {"/sdk/causality.js", "br;q=0, gzip;q=0", "script", "text/javascript; charset=utf-8", "", hour},
 		"worker":                     {"/sdk/causality-worker.js", "", "worker", "text/javascript; charset=utf-8", "", hour},
 		"a coding that was not made": {"/sdk/causality-worker.js", "br", "worker", "text/javascript; charset=utf-8", "", hour},
-		"core":                       {"/sdk/core.wasm", "gzip, br", "core in brotli", "application/wasm", "br", hour},
+		"core":                       {"/sdk/causality-core.js", "br", "core", "text/javascript; charset=utf-8", "", hour},
+		"WebAssembly":                {"/sdk/core.wasm", "gzip, br", "wasm in brotli", "application/wasm", "br", hour},
 		"this version":               {"/sdk/" + about.Version + "/causality.js", "", "script", "text/javascript; charset=utf-8", "", forever},
 		"another version":            {"/sdk/0123456789ab/core.wasm", "", "\x00asm", "application/wasm", "", hour},
 		"another name":               {"/assets/a.js", "br", "script in brotli", "text/javascript; charset=utf-8", "br", hour},
 		"its worker":                 {"/assets/a-worker.js", "", "worker", "text/javascript; charset=utf-8", "", hour},
-		"its core":                   {"/assets/a.wasm", "", "\x00asm", "application/wasm", "", hour},
+		"its core":                   {"/assets/a-core.js", "", "core", "text/javascript; charset=utf-8", "", hour},
+		"its WebAssembly":            {"/assets/a.wasm", "", "\x00asm", "application/wasm", "", hour},
 		"the worker's own name":      {"/assets/causality-worker.js", "", "worker", "text/javascript; charset=utf-8", "", hour},
-		"the core's own name":        {"/assets/core.wasm", "", "\x00asm", "application/wasm", "", hour},
+		"the WebAssembly's own name": {"/assets/core.wasm", "", "\x00asm", "application/wasm", "", hour},
 		"a name without an ending":   {"/b", "", "script", "text/javascript; charset=utf-8", "", hour},
 		"its worker at the root":     {"/b-worker.js", "", "worker", "text/javascript; charset=utf-8", "", hour},
 	}
@@ -139,7 +142,7 @@ func TestWithoutTheSDKItsAddressesSayHowToBuildIt(t *testing.T) {
 	h := open(t, func(c *Config) {
 		c.SDK, c.SDKPaths = fstest.MapFS{".gitkeep": {}}, []string{"/a.js"}
 	})
-	for _, path := range []string{"/sdk/causality.js", "/sdk/causality-worker.js", "/sdk/core.wasm", "/sdk/1/core.wasm", "/a.js"} {
+	for _, path := range []string{"/sdk/causality.js", "/sdk/causality-core.js", "/sdk/causality-worker.js", "/sdk/core.wasm", "/sdk/1/core.wasm", "/a.js"} {
 		response, body := fetch(t, http.MethodGet, h.url+path)
 		if response.StatusCode != http.StatusNotFound || !strings.Contains(body, "make build") ||
 			!strings.HasPrefix(response.Header.Get("Content-Type"), "text/plain") || response.Header.Get("Cache-Control") != "no-store" {
@@ -171,7 +174,7 @@ func TestTheVersionFollowsEveryFile(t *testing.T) {
 		return s.version
 	}
 	seen := []string{version(builtSDK)}
-	for _, name := range []string{sdkScript, sdkWorker, sdkCore} {
+	for _, name := range []string{sdkScript, sdkCore, sdkWorker, sdkWasm} {
 		changed := fstest.MapFS{}
 		for other, file := range builtSDK {
 			changed[other] = file
