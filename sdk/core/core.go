@@ -424,7 +424,7 @@ func (c *Core) Stats() Stats {
 // false. Between a Commit and its report it must not be called.
 func (c *Core) Poll(now Micros) (Command, bool) {
 	c.limitWaits(now)
-	if c.clearTo > 0 || c.cfg.Shared && c.optedOut && len(c.blocks) > 0 {
+	if c.clearTo > 0 || c.optedOut && len(c.blocks) > 0 {
 		c.clear()
 	}
 	if c.openEvents > 0 && now >= c.sealAt(now) {
@@ -619,14 +619,15 @@ func (c *Core) settle(events int) {
 	c.stateDirty, c.commitAt = true, 0 // what is deleted may be the room that was missing
 }
 
-// clear drops what was queued when OptOut was called.
+// clear drops what was queued when OptOut was called, and what somebody who had not
+// heard of it has added since.
 func (c *Core) clear() {
 	if c.inFlight {
 		c.notices = append(c.notices, Command{Cancel: c.attempt})
 		c.inFlight = false
 	}
 	n := c.queuedEvents
-	for len(c.blocks) > 0 && (c.cfg.Shared || c.blocks[0].seq <= c.clearTo) {
+	for len(c.blocks) > 0 && (c.optedOut || c.cfg.Shared || c.blocks[0].seq <= c.clearTo) {
 		c.forget(0)
 	}
 	n -= c.queuedEvents

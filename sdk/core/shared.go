@@ -59,9 +59,7 @@ func (c *Core) Stored(now Micros, blocks ...BlockInfo) {
 	}
 	for _, b := range blocks {
 		if b.Seq > c.last {
-			if c.last > 0 {
-				c.skip(b.Seq)
-			}
+			c.skip(b.Seq)
 			c.take(b)
 			continue
 		}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -9,10 +10,12 @@ import (
 	"pgregory.net/rapid"
 )
 
+func random() func() uint64 { return rand.New(rand.NewPCG(1, 2)).Uint64 }
+
 func newCore(t testing.TB, cfg Config) *Core {
 	t.Helper()
 	if cfg.Random == nil {
-		cfg.Random = rand.New(rand.NewPCG(1, 2)).Uint64
+		cfg.Random = random()
 	}
 	c, err := New(cfg, nil, nil)
 	if err != nil {
@@ -40,7 +43,10 @@ type world struct {
 	delivered map[string]bool     // at the server
 	acked     map[string]bool     // settled, and known so to the disk
 	batches   map[string][]string // contents by batch id
-	counts    map[Reason]uint64   // what the cores of earlier lives had counted
+	missing   uint64              // at the start of this life: not queued, of no known fate
+	crashes   int
+	small     bool
+	reported  map[Reason]uint64 // drops that acknowledged requests told of
 	sent      *Request
 	body      []byte
 	volatile  map[string]bool // taken, not on disk: a crash may lose them
@@ -56,7 +62,11 @@ func (w *world) start() {
 	if w.core, err = New(w.cfg, w.state, infos); err != nil {
 		w.Fatal(err)
 	}
+	if w.small { // below what Config allows, so that it overflows often
+		w.core.cfg.QueueBytes, w.core.cfg.QueueEvents = 20<<10, 200
+	}
 	w.sent = nil
+	w.missing = w.countMissing()
 }
 
 func (w *world) track() {
@@ -93,10 +103,11 @@ func idsOf(frames []byte) []string {
 	return out
 }
 
-// work polls until nothing is due, and checks that the core then waits.
+// work polls until nothing is due, and checks that the core then waits. It may be
+// cut short by a crash.
 func (w *world) work() {
 	for range 10_000 {
-		command, more := w.core.Poll(w.now)
+		command, more := w.poll()
 		switch {
 		case !more:
 			if at := w.core.Deadline(w.now); at <= w.now {
@@ -104,18 +115,79 @@ func (w *world) work() {
 			}
 			return
 		case command.Commit != nil:
-			w.commit(command.Commit)
+			if w.crashNow() { // before the disk has it …
+				return
+			}
+			ok := w.commit(command.Commit)
+			if w.crashNow() { // … or after, but nobody was told
+				return
+			}
+			w.core.Committed(w.now, ok)
+			if ok {
+				for id := range w.fate {
+					w.acked[id] = true
+				}
+			}
 		case command.Send != nil:
 			w.send(command.Send)
+			if w.crashNow() {
+				return
+			}
 		}
 	}
 	w.Fatal("the core never rests")
 }
 
-func (w *world) commit(change *Change) {
+func (w *world) crashNow() bool {
+	if w.crashes <= 0 || w.random.IntN(10) > 0 {
+		return false
+	}
+	w.crashes--
+	w.crash()
+	return true
+}
+
+// poll checks that what a Poll gives up is too old or too much, and is counted so.
+func (w *world) poll() (Command, bool) {
+	c := w.core
+	before, done, counts := slices.Clone(c.blocks), c.done, maps.Clone(c.dropped)
+	bytes, events := c.queuedBytes+len(c.open), c.queuedEvents+c.openEvents
+	if c.openEvents > 0 {
+		before = append(before, block{c.nextSeq, c.openAt, c.openEvents, len(c.open)})
+	}
+	command, more := c.Poll(w.now)
+	kept := map[uint64]bool{c.nextSeq: true} // in the open block
+	for _, b := range c.blocks {
+		kept[b.seq] = true
+	}
+	for i, b := range before {
+		if kept[b.seq] {
+			continue
+		}
+		n := b.events
+		if i == 0 {
+			n -= done
+		}
+		switch {
+		case w.now-b.at > c.cfg.MaxAge:
+			counts[Expired] += uint64(n)
+		case bytes > c.cfg.QueueBytes || events > c.cfg.QueueEvents:
+			counts[Overflow] += uint64(n)
+		default:
+			w.Fatalf("block %d was given up at %d, from %d, with %d bytes and %d events queued", b.seq, w.now, b.at, bytes, events)
+		}
+		bytes, events = bytes-b.bytes, events-n
+	}
+	if counts[Expired] != c.dropped[Expired] || counts[Overflow] != c.dropped[Overflow] {
+		w.Fatalf("dropped are %v, want %v", c.dropped, counts)
+	}
+	return command, more
+}
+
+// commit is what the disk does, whoever hears of it.
+func (w *world) commit(change *Change) bool {
 	if w.full && len(change.Append) > 0 {
-		w.core.Committed(w.now, false)
-		return
+		return false
 	}
 	for _, r := range change.Delete {
 		w.disk = slices.DeleteFunc(w.disk, func(b Block) bool { return b.Seq >= r.First && b.Seq <= r.Last })
@@ -130,10 +202,7 @@ func (w *world) commit(change *Change) {
 		}
 	}
 	w.state = change.State
-	w.core.Committed(w.now, true)
-	for id := range w.fate {
-		w.acked[id] = true
-	}
+	return true
 }
 
 func (w *world) send(r *Request) {
@@ -246,6 +315,11 @@ func (w *world) answer(status int, lost bool) {
 		for _, id := range ids {
 			w.fate[id] = "acknowledged"
 		}
+		for reason, n := range dropsOf(w.sent.Trailer) {
+			if w.reported != nil {
+				w.reported[reason] += n
+			}
+		}
 	}
 	if (r.Status == 400 || r.Status == 413) && len(ids) == 1 {
 		w.fate[ids[0]] = "set aside"
@@ -256,11 +330,30 @@ func (w *world) answer(status int, lost bool) {
 	w.sent = nil
 }
 
+// dropsOf reads what a trailer tells of drops.
+func dropsOf(trailer []byte) map[Reason]uint64 {
+	out := map[Reason]uint64{}
+	r := reader{rest: trailer, ok: true}
+	for {
+		field, wire, more := r.field()
+		if !more {
+			return out
+		}
+		if field != 5 {
+			r.skip(wire)
+			continue
+		}
+		pair := reader{rest: r.bytes(), ok: true}
+		pair.field()
+		reason := Reason(pair.bytes())
+		pair.field()
+		out[reason] += pair.varint()
+	}
+}
+
 // crash loses what is not on disk.
 func (w *world) crash() {
-	for reason, n := range w.core.dropped {
-		w.counts[reason] += n
-	}
+	w.reported = nil // from now on drops may be told twice, or not
 	onDisk := map[string]bool{}
 	for _, b := range w.disk {
 		for _, id := range idsOf(b.Data) {
@@ -291,23 +384,23 @@ func (w *world) check() {
 		w.Fatalf("the core counts %d queued events and has %d", s.Queued, len(queued))
 	}
 	// Whatever is neither queued nor settled was dropped, and counted.
-	has := map[string]bool{}
-	for _, id := range queued {
-		has[id] = true
-	}
-	missing := uint64(0)
-	for _, id := range w.added {
-		if w.fate[id] == "" && !has[id] {
-			missing++
-		}
-	}
-	counted := uint64(0)
-	for _, reason := range []Reason{Expired, Overflow} {
-		counted += w.counts[reason] + w.core.dropped[reason]
-	}
-	if missing > counted {
+	counted := w.core.dropped[Expired] + w.core.dropped[Overflow]
+	if missing := w.countMissing() - w.missing; missing != counted {
 		w.Fatalf("%d events vanished, %d were counted as dropped", missing, counted)
 	}
+}
+
+func (w *world) countMissing() (n uint64) {
+	has := map[string]bool{}
+	for _, id := range w.queued() {
+		has[id] = true
+	}
+	for _, id := range w.added {
+		if w.fate[id] == "" && !has[id] {
+			n++
+		}
+	}
+	return n
 }
 
 // TestNothingIsLostOrSentAgain plays random lives.
@@ -319,7 +412,12 @@ func TestNothingIsLostOrSentAgain(t *testing.T) {
 			T: t, now: 1_790_000_000 * Second, random: rand.New(rand.NewPCG(seed, 0)),
 			cfg:  Config{QueueBytes: 2 << 20, QueueEvents: 2 * MaxEvents, BufferBytes: 256 << 10},
 			fate: map[string]string{}, delivered: map[string]bool{}, acked: map[string]bool{},
-			batches: map[string][]string{}, counts: map[Reason]uint64{}, volatile: map[string]bool{},
+			batches: map[string][]string{}, reported: map[Reason]uint64{}, volatile: map[string]bool{},
+			crashes: rapid.IntRange(-1, 3).Draw(t, "crashes at work, or none at all"),
+			small:   rapid.Bool().Draw(t, "small queue"),
+		}
+		if rapid.Bool().Draw(t, "phone") {
+			w.cfg.Visitor = &VisitorConfig{Background: 30 * Second}
 		}
 		w.start()
 		statuses := []int{0, 200, 200, 200, 302, 400, 401, 413, 429, 500, 503}
@@ -348,11 +446,16 @@ func TestNothingIsLostOrSentAgain(t *testing.T) {
 			"answer is lost": func(*rapid.T) { w.work(); w.answer(200, true); w.work() },
 			"disk":           func(t *rapid.T) { w.full = rapid.Bool().Draw(t, "full"); w.work() },
 			"flush":          func(*rapid.T) { w.core.Flush(w.now); w.work() },
-			"crash":          func(*rapid.T) { w.crash(); w.work() },
-			"":               func(*rapid.T) { w.check() },
+			"crash": func(*rapid.T) {
+				if w.crashes >= 0 {
+					w.crash()
+					w.work()
+				}
+			},
+			"": func(*rapid.T) { w.check() },
 		})
 		// In the end the disk has room and the server is well: everything arrives.
-		w.full = false
+		w.full, w.crashes = false, 0
 		for range 10_000 {
 			if w.core.Stats().Queued == 0 {
 				break
@@ -369,6 +472,13 @@ func TestNothingIsLostOrSentAgain(t *testing.T) {
 		w.check()
 		if n := w.core.Stats().Queued; n > 0 {
 			t.Fatalf("%d events are stuck", n)
+		}
+		if told := w.core.unreported == [len(reported)]uint64{}; told && w.reported != nil {
+			for _, reason := range reported {
+				if w.reported[reason] != w.core.dropped[reason] {
+					t.Fatalf("%d events were dropped as %s, the server was told of %d", w.core.dropped[reason], reason, w.reported[reason])
+				}
+			}
 		}
 		for _, id := range w.added {
 			if w.fate[id] == "acknowledged" && !w.delivered[id] {

@@ -112,25 +112,52 @@ func FuzzState(f *testing.F) {
 	c := newCore(f, Config{})
 	f.Add(c.encodeState())
 	f.Add([]byte("\x08\x01\x10\x01\x1a\x01x\x20\x02\x28\x05\x30\x05\x38\x07\x40\x01\x48\x01\x52\x0b\x0a\x07expired\x10\x02"))
+	shared := newCore(f, Config{Shared: true})
+	shared.Lead(1, nil, []BlockInfo{{1, 1, 3, 300}, {2, 2, 2, 200}})
+	f.Add(shared.encodeState())
+	f.Add([]byte("\x08\x02\x10\x01\x1a\x01x\x20\x01\x60\x02"))
+	stored := []BlockInfo{{1, 1, 3, 300}, {2, 2, 2, 200}}
 	f.Fuzz(func(t *testing.T, state []byte) {
-		c, err := New(Config{Random: func() uint64 { return 4 }}, state, []BlockInfo{{1, 1, 3, 300}, {2, 2, 2, 200}})
+		c, err := New(Config{Random: random(), Visitor: &VisitorConfig{}}, state, stored)
 		if err != nil {
 			t.Fatal(err)
 		}
-		now := Micros(1_790_000_000) * Second
-		for range 100 {
-			command, more := c.Poll(now)
-			if !more {
-				break
-			}
-			if command.Commit != nil {
-				c.Committed(now, true)
-			}
-			if r := command.Send; r != nil && (r.Events < 1 || r.Skip+r.Events > 5 || r.First < 1 || r.Last > 2) {
+		sendAll(t, c)
+		c, err = New(Config{Random: random(), Shared: true}, state, stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Lead(1, state, stored)
+		sendAll(t, c)
+	})
+}
+
+// sendAll answers for all that a core sends of a queue of five events in two blocks,
+// which it must not leave.
+func sendAll(t *testing.T, c *Core) {
+	t.Helper()
+	now := Micros(1_790_000_000) * Second
+	c.cfg.MaxAge = Never
+	left := c.queuedEvents
+	for range 100 {
+		command, more := c.Poll(now)
+		if !more {
+			now = min(c.Deadline(now), now+Hour)
+		}
+		if command.Commit != nil {
+			c.Committed(now, true)
+		}
+		if r := command.Send; r != nil {
+			if r.Events < 1 || r.Skip+r.Events > 5 || r.First < 1 || r.Last > 2 || r.First > r.Last {
 				t.Fatalf("request %+v from a queue of 5 events", r)
 			}
+			left -= r.Events
+			c.Answered(now, r.Attempt, Response{Status: 200, Body: []byte{8, 5}})
 		}
-	})
+	}
+	if s := c.Stats(); s.Queued != 0 || left != 0 && !s.OptedOut {
+		t.Fatalf("%d events are left, %d unsent, %+v", s.Queued, left, s)
+	}
 }
 
 func FuzzAppendBody(f *testing.F) {
