@@ -112,21 +112,30 @@ func (f *File) open() error {
 		if named, err := os.Stat(f.path); err != nil || !os.SameFile(mine, named) {
 			return ErrLocked
 		}
-		return db.Update(func(tx *bolt.Tx) error {
+		if err := check(file, mine.Size(), db.Info().PageSize); err != nil {
+			return err
+		}
+		err = db.Update(func(tx *bolt.Tx) error {
 			meta, err := tx.CreateBucketIfNotExists(metaBucket)
 			if err != nil {
 				return err
 			}
 			if found := meta.Get(formatKey); found != nil && !bytes.Equal(found, format) {
-				return fmt.Errorf("its format %q is of a newer version; use that version, or another file", found)
+				return fmt.Errorf("%w %q; use that version, or another file", errNewer, found)
 			}
 			if _, err := tx.CreateBucketIfNotExists(blocksBucket); err != nil {
 				return err
 			}
 			return meta.Put(formatKey, format)
 		})
+		if err != nil && !errors.Is(err, errNewer) && !fromSystem(err) {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return err
 	})
 }
+
+var errNewer = errors.New("its format is of a newer version:")
 
 func fromSystem(err error) bool {
 	var path *fs.PathError
