@@ -34,7 +34,7 @@ export async function bundle(entry, format) {
     write: false,
     format,
     target: "es2020",
-    define: { VERSION: JSON.stringify(version), ALWAYS_SHARED: "true" },
+    define: { VERSION: JSON.stringify(version), PAGE: "true" },
     legalComments: "none",
   });
   const { code } = await minify(result.outputFiles[0].text, {

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
-  define: { ALWAYS_SHARED: "false", VERSION: '"test"' },
+  define: { PAGE: "false", VERSION: '"test"' },
   test: { include: ["test/**/*.test.ts"] },
 });

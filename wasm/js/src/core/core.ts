@@ -2,13 +2,13 @@ import { CausalityError } from "./error";
 import { encodeEvent } from "./event";
 import { newIds, type Random } from "./ids";
 import type { Block, BlockInfo, Command, CoreConfig, CoreLike, Reason, Rejection } from "./types";
-import { pack, string, time, unpack, utf8, varint } from "./wire";
+import { pack, text, time, toBytes, unpack, varint } from "./wire";
 
 // The policy of sdk/core, in TypeScript: sdk/vectors and the differential test keep the two alike. Where this file is
 // short of comments, that package has them. State lives in variables of newCore, which minify to a letter each.
 
-/** Set by the build: a page has no queue of its own to number, and causality.js leaves that out. */
-declare const ALWAYS_SHARED: boolean;
+/** Set by the build: pages share their queue, and causality-core.js leaves the other kind out. */
+declare const PAGE: boolean;
 
 const never = 1 / 0;
 const second = 1e6;
@@ -82,8 +82,8 @@ export function decodeAnswer(body: Uint8Array): Answer | undefined {
   const [whole, ints, data] = unpack(body);
   const rejected = (data[3] || []).map((one) => {
     const [read, ints, data] = unpack(one);
-    const text = (field: number) => string(data[field]?.pop());
-    return read && { index: ints[1]! | 0, id: text(2), code: text(3), field: text(4), message: text(5) };
+    const [, , id, code, field, message] = [0, 1, 2, 3, 4, 5].map((field) => text(data[field]));
+    return read && { index: ints[1]! | 0, id, code, field, message };
   });
   if (whole && rejected.length <= maxEvents && rejected.every((r) => r))
     return { accepted: ints[1]! | 0, duplicates: ints[2]! | 0, rejected: rejected as Rejection[] };
@@ -98,7 +98,7 @@ export function newCore(
 ): CoreLike {
   const orDefault = (v: number | undefined, standard: number, least: number) =>
     Math.max(v || standard, least);
-  const shared = ALWAYS_SHARED || config.shared;
+  const shared = PAGE || config.shared;
   const flushAt = orDefault(config.flushAt, 20, 1);
   const flushEvery = orDefault(config.flushEvery, 3 * second, 1000);
   const maxAge = orDefault(config.maxAge, 7 * 24 * hour, second);
@@ -107,7 +107,7 @@ export function newCore(
   const bufferBytes = orDefault(config.bufferBytes, 2 ** 22, maxBlockBytes);
 
   // The block that events are added to.
-  let open: number[] = [];
+  let open = "";
   let openEvents = 0;
   let openAt = 0;
 
@@ -172,10 +172,10 @@ export function newCore(
     else notices.push({ dropped: { reason, events } });
   };
 
-  const packUnreported = () => unreported.map((n, i) => (n ? pack(reported[i], n) : []));
+  const packUnreported = () => unreported.map((n, i) => (n ? pack(reported[i], n) : ""));
 
   const encodeState = () =>
-    Uint8Array.from(
+    toBytes(
       pack(
         blocks[0]?.seq,
         blocks[0] && done,
@@ -196,10 +196,10 @@ export function newCore(
   const decodeState = (state: Uint8Array) => {
     const [, ints, data] = unpack(state);
     const [, head, skip = 0, , events = 0, failed = 0, , , most = maxEvents] = ints;
-    const id = string(data[3]?.pop());
+    const id = text(data[3]);
     for (const one of data[10] || []) {
       const [whole, [, , n], [, reason]] = unpack(one);
-      const i = reported.indexOf(string(reason?.pop()));
+      const i = reported.indexOf(text(reason));
       if (whole && n! > 0) unreported = unreported.map((before, j) => (i == j ? n! : before));
     }
     saved = unreported;
@@ -244,9 +244,9 @@ export function newCore(
   const seal = () => {
     if (!openEvents) return;
     const block = { seq: nextSeq++, at: openAt, events: openEvents };
-    unsaved.push({ ...block, data: Uint8Array.from(open) });
+    unsaved.push({ ...block, data: toBytes(open) });
     if (!shared) append({ ...block, bytes: open.length });
-    open = [];
+    open = "";
     openEvents = 0;
   };
 
@@ -411,8 +411,8 @@ export function newCore(
         unsaved: shared ? [] : unsaved.filter((b) => b.seq <= last),
         skip: done,
         events: batch.events,
-        trailer: Uint8Array.from(
-          pack(0, time(now), batch.id, pack(config.library.name, config.library.version), packUnreported()),
+        trailer: toBytes(
+          pack(0, time(now), batch.id, [pack(config.library.name, config.library.version)], packUnreported()),
         ),
       },
     };
@@ -425,7 +425,7 @@ export function newCore(
 
   const self: CoreLike = {
     add(now, event) {
-      let bytes: number[];
+      let bytes: string;
       try {
         bytes = encodeEvent(now, event);
       } catch (error) {
@@ -441,10 +441,10 @@ export function newCore(
         count("queue_full", 1, now);
         throw new CausalityError("queue_full", "the queue is full; the event was not kept");
       }
-      if (!event.id) bytes.splice(2, 36, ...utf8(newId(now)));
+      if (!event.id) bytes = bytes.slice(0, 2) + newId(now) + bytes.slice(38);
       const wake = !openEvents++;
       if (wake) openAt = now;
-      open.push(10, ...varint(bytes.length), ...bytes);
+      open += `\n${varint(bytes.length)}${bytes}`;
       if (open.length < maxBlockBytes) return wake || queuedEvents + openEvents == flushAt;
       seal();
       return true;

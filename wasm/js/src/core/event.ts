@@ -1,13 +1,11 @@
 import { CausalityError } from "./error";
+import { tooLong } from "./ids";
 import type { EventInput, Properties } from "./types";
-import { type Bytes, pack, time, utf8 } from "./wire";
+import { double, mend, pack, time, utf8 } from "./wire";
 
 const invalid = (field: string, problem: string): never => {
   throw new CausalityError("invalid", `invalid event: ${field} ${problem}`, field);
 };
-
-// biome-ignore lint/suspicious/noExplicitAny: callers without types pass anything
-export const tooLong = (s: any): boolean => s?.length > 200 && [...s].length > 200;
 
 // causality.event.v1.Context: the place of a name is its field number, and names after a point are a message's.
 const contextNames = (
@@ -19,20 +17,19 @@ const contextNames = (
   .map((names) => names.split("."));
 
 // biome-ignore lint/suspicious/noExplicitAny: read by the names above
-const encodeContext = (context: any): number[] =>
+const encodeContext = (context: any): string =>
   pack(
     ...contextNames.map(([name, ...parts]) => {
       const v = context[name!];
       if (!parts[0] || !v) return v;
-      const density = v.density > 0 && v.density - v.density == 0; // the one field of 64 bits
+      const { density } = v; // the one field of 64 bits
       return [
-        ...pack(...parts.map((part) => v[part])),
-        ...(density ? [25, ...new Uint8Array(Float64Array.of(v.density).buffer)] : []),
+        pack(...parts.map((part) => v[part])) + (density > 0 && density < 1 / 0 ? double(3, density) : ""),
       ];
     }),
   );
 
-const jsonString = (s: string) => JSON.stringify(s.replace(/\p{Cs}/gu, "\ufffd"));
+const jsonString = (s: string) => JSON.stringify(mend(s));
 
 /** The JSON text of a value, with sorted keys, so that equal properties have equal bytes. */
 // biome-ignore lint/suspicious/noExplicitAny: of the caller's own types
@@ -57,16 +54,16 @@ const object = (path: string, v: Properties | undefined): string => {
   return s == "{}" ? "" : s;
 };
 
-export const packGroups = (groups: Record<string, string>): Bytes[] =>
+export const packGroups = (groups: Record<string, string>): string[] =>
   Object.keys(groups)
     .sort()
     .map((kind) => pack(kind, groups[kind]));
 
 /**
- * Encodes an event as causality.event.v1.Event, its fields in the order of their numbers. One without an id gets 36
- * zeros at bytes 2 to 38. Throws a CausalityError that names the field in the wire's spelling.
+ * Encodes an event as causality.event.v1.Event, its fields in the order of their numbers, a character for each byte. One
+ * without an id gets 36 zeros at bytes 2 to 38. Throws a CausalityError that names the field in the wire's spelling.
  */
-export function encodeEvent(now: number, e: EventInput): number[] {
+export function encodeEvent(now: number, e: EventInput): string {
   const { type = 1, timestamp = now, groups = {}, traits = {} } = e;
   const missing = [
     "type",
@@ -97,14 +94,16 @@ export function encodeEvent(now: number, e: EventInput): number[] {
     e.sessionId,
     packGroups(groups),
     e.correlationId,
-    encodeContext(e.context || {}),
+    [encodeContext(e.context || {})],
     object("properties", e.properties),
-    pack(
-      object("traits.set", traits.set),
-      object("traits.set_once", traits.setOnce),
-      object("traits.add", traits.add),
-      traits.unset?.map(utf8),
-    ),
+    [
+      pack(
+        object("traits.set", traits.set),
+        object("traits.set_once", traits.setOnce),
+        object("traits.add", traits.add),
+        traits.unset?.map(utf8),
+      ),
+    ],
     e.groupType,
     e.groupId,
     e.previousId,

@@ -20,3 +20,6 @@ export const newIds = (random: Random): ((now: number) => string) => {
     ).replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
   };
 };
+
+// biome-ignore lint/suspicious/noExplicitAny: callers without types pass anything
+export const tooLong = (id: any): boolean => id.length > 200 && [...id].length > 200;

@@ -1,6 +1,8 @@
-import { packGroups, tooLong } from "./event";
+import { tooLong } from "./ids";
 import type { EventInput } from "./types";
-import { pack, string, unpack } from "./wire";
+
+/** Set by the build: a page is never in the background as an app is, and causality.js leaves that out. */
+declare const PAGE: boolean;
 
 /** Says when a session ends, in microseconds. */
 export interface VisitorConfig {
@@ -11,6 +13,17 @@ export interface VisitorConfig {
   /** Since its start; default 24 h. */
   longest?: number;
 }
+
+/** What a visitor continues from; it has a JSON form. */
+export type VisitorState = [
+  anonymousId: string,
+  userId: string,
+  groups: Record<string, string>,
+  sessionId: string,
+  start: number,
+  last: number,
+  away: number,
+];
 
 /**
  * Who uses a device: an anonymous id, the user once known, their groups and the session. It is written as sdk/core's
@@ -25,13 +38,10 @@ export interface Visitor {
   join(groupType: string, groupId: string): void;
   /** Makes somebody new, with a session of their own. */
   reset(now: number): void;
-  background(now: number): void;
-  foreground(now: number): void;
-  anonymousId(): string;
-  userId(): string;
-  sessionId(): string;
-  /** What newVisitor continues from; makes changed false. */
-  state(): Uint8Array;
+  background?(now: number): void;
+  foreground?(now: number): void;
+  /** What newVisitor continues from; makes changed false, unless it is only looked at. */
+  state(look?: boolean): VisitorState;
   /** Whether state is worth saving: whether it differs by more than some seconds since the last event. */
   changed(): boolean;
 }
@@ -41,21 +51,21 @@ const lastWithin = 5e6;
 /** Blanks are no ids, nor is what the server refuses. */
 const usable = (id: string) => /[^\0- ]/.test(id) && !tooLong(id);
 
-/** Continues from what state returned; one that is empty or damaged makes somebody new. */
-export function newVisitor(
+/** Continues from what state returned; what is missing there, or no id, is made anew. */
+export const newVisitor = (
   { idle, background, longest = 864e8 }: VisitorConfig,
   newId: (now: number) => string,
-  savedState: Uint8Array = new Uint8Array(),
-): Visitor {
-  let anonymous = "";
-  let user = "";
-  let groups: Record<string, string> = {}; // replaced, never changed: events refer to it
-  let session = "";
-  let start = 0; // of the session
-  let last = 0; // event, or start
-  let away = 0; // in the background since; 0 in the foreground
+  saved: Partial<VisitorState> = [],
+): Visitor => {
   let changed = false;
-  let savedLast = 0;
+  let anonymous: string;
+  let user: string;
+  let groups: Record<string, string>; // replaced, never changed: events refer to it
+  let session: string;
+  let start: number; // of the session
+  let last: number; // event, or start
+  let away: number; // in the background since; 0 in the foreground
+  let savedLast: number;
 
   const forget = () => {
     anonymous = user = session = "";
@@ -71,12 +81,12 @@ export function newVisitor(
     }
     start = Math.min(start, now);
     last = Math.min(last, now);
-    away = Math.min(away, now);
+    if (!PAGE) away = Math.min(away, now);
     if (
       !session ||
       now - start > longest ||
       (idle && now - last > idle) ||
-      (background && away && now - Math.max(away, last) > background)
+      (!PAGE && background && away && now - Math.max(away, last) > background)
     ) {
       session = newId(now);
       start = last = now;
@@ -87,36 +97,14 @@ export function newVisitor(
   const join = (kind: string, id: string) => {
     const { [kind]: before, ...others } = groups;
     if (
-      id
-        ? id == before || !usable(kind) || !usable(id) || (!before && Object.keys(groups).length > 31)
-        : !before
-    )
-      return;
-    groups = id ? { ...others, [kind]: id } : others;
-    changed = true;
+      id ? id != before && usable(kind) && usable(id) && (before || Object.keys(groups).length < 32) : before
+    ) {
+      groups = id ? { ...others, [kind]: id } : others;
+      changed = true;
+    }
   };
 
-  const [whole, ints, data] = unpack(savedState);
-  const text = (bytes: Uint8Array[] = []) => bytes.map(string).filter(usable).pop() || "";
-  if (whole) {
-    // Half a state could give one person's user to another.
-    [anonymous, user, , session] = [1, 2, 3, 4].map((field) => text(data[field])) as [
-      string,
-      string,
-      string,
-      string,
-    ];
-    [start, last, away] = [5, 6, 7].map((field) => Math.max(ints[field] || 0, 0)) as [number, number, number];
-    for (const one of data[3] || []) {
-      const [whole, , pair] = unpack(one);
-      if (whole) join(text(pair[1]), text(pair[2]));
-    }
-  }
-  away ||= last;
-  savedLast = last;
-  changed = false;
-
-  return {
+  const self: Visitor = {
     fill(now, e) {
       arrive(now);
       last = now;
@@ -128,10 +116,7 @@ export function newVisitor(
     },
     identify(now, userId) {
       if (!usable(userId) || userId == user) return;
-      if (user) {
-        forget();
-        arrive(now);
-      }
+      if (user) self.reset(now);
       arrive(now);
       user = userId;
       changed = true;
@@ -141,23 +126,38 @@ export function newVisitor(
       forget();
       arrive(now);
     },
-    background(now) {
-      away = Math.max(now, 1);
-      changed = true;
-    },
-    foreground(now) {
-      arrive(now);
-      if (away) changed = true;
-      away = 0;
-    },
-    anonymousId: () => anonymous,
-    userId: () => user,
-    sessionId: () => session,
-    state() {
-      changed = false;
-      savedLast = last;
-      return Uint8Array.from(pack(anonymous, user, packGroups(groups), session, start, last, away));
+    state(look) {
+      if (!look) {
+        changed = false;
+        savedLast = last;
+      }
+      return [anonymous, user, groups, session, start, last, away];
     },
     changed: () => changed,
   };
-}
+
+  if (!PAGE)
+    Object.assign(self, {
+      background(now: number) {
+        away = Math.max(now, 1);
+        changed = true;
+      },
+      foreground(now: number) {
+        arrive(now);
+        if (away) changed = true;
+        away = 0;
+      },
+    });
+
+  forget();
+  const [anonymousId = "", userId = "", joined = {}, sessionId = "", ...times] = saved;
+  if (usable(anonymousId)) anonymous = anonymousId;
+  if (usable(userId)) user = userId;
+  if (usable(sessionId)) session = sessionId;
+  for (const kind in joined) join(kind, joined[kind]!);
+  [start = 0, last = 0, away = 0] = times;
+  if (!PAGE) away ||= last;
+  savedLast = last;
+  changed = false;
+  return self;
+};
