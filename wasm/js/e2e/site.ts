@@ -49,16 +49,18 @@ export interface SiteOptions {
 export interface PageSetup {
   /** data- attributes beside key, host and core; undefined removes one of these. */
   data?: Record<string, string | undefined>;
-  /** Before the script: external scripts of the page by their text. */
+  /** Before the SDK's script: another of the page, by its text. */
   before?: string;
   script?: string;
+  /** Behind the SDK's script: the page's own, by its text. */
+  after?: string;
   policy?: string;
   title?: string;
 }
 
 /** Serves pages that a test describes, on every host name of this machine. */
 export class Site {
-  private pages = new Map<string, (response: ServerResponse) => void>();
+  private pages = new Map<string, { headers: Record<string, string>; text: string }>();
   private server: Server;
 
   constructor(private core: string) {
@@ -80,10 +82,8 @@ export class Site {
   }
 
   /** Serves text at a path. */
-  serve(path: string, type: string, text: string | Buffer, headers: Record<string, string> = {}): void {
-    this.pages.set(path, (response) =>
-      response.writeHead(200, { "Content-Type": type, ...headers }).end(text),
-    );
+  serve(path: string, type: string, text: string, headers: Record<string, string> = {}): void {
+    this.pages.set(path, { headers: { "Content-Type": type, ...headers }, text });
   }
 
   /** A page with the SDK. Page views are off unless asked for, so that tests count their own events. */
@@ -92,15 +92,16 @@ export class Site {
     const attributes = Object.entries(data)
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => `data-${name}="${value}"`);
-    let before = "";
-    if (setup.before !== undefined) {
-      this.serve(`${path}.before.js`, "text/javascript", setup.before);
-      before = `<script src="${path}.before.js"></script>`;
-    }
+    const external = (where: "before" | "after") => {
+      const text = setup[where];
+      if (text === undefined) return "";
+      this.serve(`${path}.${where}.js`, "text/javascript", text);
+      return `<script src="${path}.${where}.js"></script>`;
+    };
     this.serve(
       path,
       "text/html",
-      `<!doctype html><title>${setup.title ?? "Shop"}</title>${before}<script src="${setup.script ?? "/sdk/causality.js"}" ${attributes.join(" ")}></script><body>`,
+      `<!doctype html><title>${setup.title ?? "Shop"}</title>${external("before")}<script src="${setup.script ?? "/sdk/causality.js"}" ${attributes.join(" ")}></script>${external("after")}<body>`,
       setup.policy ? { "Content-Security-Policy": setup.policy } : {},
     );
   }
@@ -108,7 +109,7 @@ export class Site {
   private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = new URL(request.url ?? "/", "http://site");
     const page = this.pages.get(pathname);
-    if (page) return page(response);
+    if (page) return void response.writeHead(200, page.headers).end(page.text);
     const file = /^\/sdk\/([\w-]+\.(js|wasm))$/.exec(pathname);
     if (!file) return void response.writeHead(404).end();
     try {
