@@ -113,8 +113,9 @@ export function waysOf(platform: Platform, target: Target): readonly Way[] {
 const one = (blocks: readonly Block[]): readonly Way[] => [{ id: "only", label: "", blocks }];
 
 function scriptTag({ origin, key, script, ingestPath }: Target): string {
-  const path = ingestPath ? ` data-ingest-path="${ingestPath}"` : "";
-  return `<script async src="${origin}${script}" data-key="${key}"${path}></script>`;
+  const path = ingestPath ? `\n  data-ingest-path="${ingestPath}"` : "";
+  return `<script async src="${origin}${script}"
+  data-key="${key}"${path}></script>`;
 }
 
 const initCall = ({ origin, key, ingestPath }: Target) => `init({
