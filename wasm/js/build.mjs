@@ -1,11 +1,11 @@
-// Builds dist/: `node build.mjs` everything, `node build.mjs causality` (index, causality-worker) one bundle.
+// Builds dist/: `node build.mjs` everything, `node build.mjs causality index` some of it.
 //
-// esbuild bundles, terser minifies: together they gzip some 3 % smaller than esbuild alone, and the budget of
-// causality.js is 4,096 bytes. dist/core.wasm comes from ../build and is left alone.
+// esbuild bundles, terser minifies: together they gzip smaller than esbuild alone, and causality.js has a budget of
+// 4,096 bytes. dist/core.wasm comes from ../build and is left alone.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { minify } from "terser";
@@ -16,66 +16,86 @@ const banner = `/*! @causality/web ${version} | Apache-2.0 */`;
 
 // Properties that never leave a bundle get short names: those that begin with _, and these of core/types.ts. None of
 // them may name a member of the platform's objects, of what is posted, stored or public.
-const internal =
-  /^(_.*|poll|deadline|committed|answered|follow|stored|commit|cancel|trailer|unsaved|retryAfter)$/;
+const internal = /^(_.*|poll|deadline|committed|answered|follow|stored|cancel|trailer|unsaved|retryAfter)$/;
 
-export const bundles = {
+// Scripts for a page that load one another, and the npm package, whose index loads chunk-*.js.
+const bundles = {
   causality: { entry: "src/script.ts", format: "iife" },
-  index: { entry: "src/index.ts", format: "esm" },
+  "causality-core": { entry: "src/gear.ts", format: "iife" },
   "causality-worker": { entry: "src/worker.ts", format: "iife" },
+  index: { entry: "src/index.ts", format: "esm" },
 };
 
-/** The minified text of a bundle. */
-export async function bundle(entry, format) {
-  const result = await build({
+/** The minified files of a bundle, by their names. */
+export async function bundle(name, { entry, format }) {
+  const { outputFiles } = await build({
     absWorkingDir: root,
-    entryPoints: [entry],
+    entryPoints: { [name]: entry },
+    outdir: "dist",
+    chunkNames: "chunk-[hash]",
     bundle: true,
+    splitting: format === "esm",
     write: false,
     format,
     target: "es2020",
     define: { VERSION: JSON.stringify(version), PAGE: "true" },
     legalComments: "none",
   });
-  const { code } = await minify(result.outputFiles[0].text, {
-    ecma: 2020,
-    module: format === "esm",
-    toplevel: true,
-    compress: { passes: 4, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, keep_fargs: false },
-    mangle: { properties: { regex: internal } },
-    format: { ascii_only: true, preamble: banner },
-  });
-  return code;
+  const nameCache = {}; // the chunks of one bundle share their short names
+  const files = {};
+  for (const file of outputFiles) {
+    const { code } = await minify(file.text, {
+      ecma: 2020,
+      module: format === "esm",
+      toplevel: true,
+      compress: {
+        passes: 4,
+        unsafe_arrows: true,
+        unsafe_methods: true,
+        pure_getters: true,
+        keep_fargs: false,
+      },
+      mangle: { properties: { regex: internal } },
+      format: { ascii_only: true, preamble: banner },
+      nameCache,
+    });
+    files[basename(file.path)] = code;
+  }
+  return files;
 }
 
 // The declarations that the public ones name, and no others.
 function declarations() {
   const out = mkdtempSync(join(tmpdir(), "causality-types-"));
+  const tsc = join(root, "node_modules/.bin/tsc");
+  const options = [
+    "--noEmit",
+    "false",
+    "--declaration",
+    "--emitDeclarationOnly",
+    "--rootDir",
+    ".",
+    "--outDir",
+    out,
+  ];
   try {
-    execFileSync(
-      join(root, "node_modules/.bin/tsc"),
-      ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--rootDir", "src", "--outDir", out],
-      { cwd: root, stdio: "inherit" },
-    );
+    execFileSync(tsc, options, { cwd: root, stdio: "inherit" });
     const seen = new Set();
     const visit = (file) => {
       if (seen.has(file)) return;
       seen.add(file);
-      const text = readFileSync(file, "utf8");
-      const to = join(root, "dist", relative(out, file));
+      const to = join(root, "dist", relative(join(out, "src"), file));
       mkdirSync(dirname(to), { recursive: true });
+      const text = readFileSync(file, "utf8");
       writeFileSync(
         to,
-        text.replace(
-          /((?:from|import)\s*\(?)(['"])(\.[^'"]*?)(?:\.js|\.ts)?\2/g,
-          (_, before, quote, path) => {
-            visit(join(dirname(file), `${path}.d.ts`));
-            return `${before}${quote}${path}.js${quote}`;
-          },
-        ),
+        text.replace(/((?:from|import)\s*\(?)"(\.[^"]*?)(?:\.js|\.ts)?"/g, (_, before, path) => {
+          visit(join(dirname(file), `${path}.d.ts`));
+          return `${before}"${path}.js"`;
+        }),
       );
     };
-    visit(join(out, "index.d.ts"));
+    visit(join(out, "src/index.d.ts"));
   } finally {
     rmSync(out, { recursive: true });
   }
@@ -83,11 +103,16 @@ function declarations() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(bundles);
-  mkdirSync(join(root, "dist"), { recursive: true });
+  const dist = join(root, "dist");
+  mkdirSync(dist, { recursive: true });
   for (const name of names) {
     const known = bundles[name];
     if (!known) throw new Error(`build.mjs: no bundle ${name}; there are ${Object.keys(bundles).join(", ")}`);
-    writeFileSync(join(root, "dist", `${name}.js`), await bundle(known.entry, known.format));
+    if (name === "index")
+      for (const old of readdirSync(dist))
+        if (/^chunk-|^core$|\.d\.ts$/.test(old)) rmSync(join(dist, old), { recursive: true });
+    for (const [file, code] of Object.entries(await bundle(name, known)))
+      writeFileSync(join(dist, file), code);
     if (name === "index") declarations();
   }
   cpSync(join(root, "../../LICENSE"), join(root, "LICENSE"));
