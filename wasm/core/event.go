@@ -17,10 +17,12 @@ func readEvent(text string) (core.Event, *core.InvalidError) {
 		}
 	}
 	r := eventReader{reader: reader{text: text}}
-	r.member("event", r.event)
-	if r.next() != 0 || r.at < len(text) {
-		r.fail(notJSON)
-	}
+	r.member("event", func() {
+		r.event()
+		if r.next(); r.at < len(text) {
+			r.fail(notJSON)
+		}
+	})
 	if r.fault != "" {
 		return core.Event{}, &core.InvalidError{Field: r.field, Problem: r.fault, Reason: core.Invalid}
 	}

@@ -30,8 +30,10 @@ const int64 = (token: string) => BigInt.asIntN(64, BigInt(token)) === BigInt(tok
 export const vectors = <V>(file: string): V[] =>
   parse(readFileSync(new URL(`../../../sdk/vectors/${file}`, import.meta.url), "utf8")) as V[];
 
-export const hex = (bytes: Iterable<number>): string => Buffer.from([...bytes]).toString("hex");
-export const unhex = (text = ""): Uint8Array => new Uint8Array(Buffer.from(text, "hex"));
+export const hex = (bytes: Iterable<number>): string =>
+  Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+export const unhex = (text = ""): Uint8Array =>
+  Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 
 /** The generator of the vectors. */
 export function splitMix(seed: number | bigint): Random {

@@ -2,7 +2,7 @@
 // It uses nothing of Node, so that a page can do it too.
 import { CausalityError } from "../../src/core/error";
 import { newWasmCore } from "../../src/wasm-core";
-import { eventOf, parse, run, type Script, splitMix, type VectorEvent } from "../replay";
+import { eventOf, hex, parse, run, type Script, splitMix, unhex, type VectorEvent } from "../replay";
 import { type Codec, newCodec, newVisitors, type VisitorConfig } from "./core";
 
 export const files = [
@@ -45,9 +45,6 @@ interface VisitorVector extends VisitorConfig {
     visitor?: unknown;
   }[];
 }
-
-const hex = (bytes: Uint8Array) => Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
-const unhex = (text = "") => Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 
 // Outputs that are empty are left out of the files.
 const present = (fields: object) =>
