@@ -421,7 +421,8 @@ func (c *Core) Stats() Stats {
 }
 
 // Poll gives the next thing to do at a time; the driver calls it until it answers
-// false. Between a Commit and its report it must not be called.
+// false. Between a Commit and its report neither it nor Answered, Lost or LostAll
+// may be called.
 func (c *Core) Poll(now Micros) (Command, bool) {
 	c.limitWaits(now)
 	if c.clearTo > 0 || c.optedOut && len(c.blocks) > 0 {

@@ -138,39 +138,6 @@ func TestAddRefusesWhatCannotBeHandedOver(t *testing.T) {
 	}
 }
 
-func TestAnEventEncodedElsewhereIsAddedLikeOneEncodedHere(t *testing.T) {
-	t.Parallel()
-	now := Micros(1_790_000_000) * Second
-	for name, e := range map[string]Event{
-		"with an id": {ID: "mine", Name: "a", Properties: map[string]any{"n": 1}},
-		"without":    {Name: "a", Context: &Context{Locale: "pt"}},
-	} {
-		here, there := newCore(t, Config{}), newCore(t, Config{})
-		if _, err := here.Track(now, &e); err != nil {
-			t.Fatal(err)
-		}
-		encoded, err := Encode(nil, now, &e, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, ok := Precoded(encoded.Bytes())
-		if !ok {
-			t.Fatalf("%s: not taken", name)
-		}
-		if _, err := there.Add(now, again); err != nil {
-			t.Fatal(err)
-		}
-		if string(here.open) != string(there.open) {
-			t.Errorf("%s: %x, want %x", name, there.open, here.open)
-		}
-		for _, bad := range [][]byte{nil, encoded.Bytes()[1:], encoded.Bytes()[:len(encoded.Bytes())-1], make([]byte, MaxEventBytes+1)} {
-			if _, ok := Precoded(bad); ok {
-				t.Errorf("%s: %x was taken", name, bad)
-			}
-		}
-	}
-}
-
 func TestANumberIsSentAsItIsWritten(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"0", "-0", "12", "1.50", "1e400", "-1.5E+07", "123456789012345678901234567890", "0e0"} {

@@ -140,25 +140,6 @@ type Encoded struct {
 // Bytes is the encoding, whose memory may serve the next call of Encode.
 func (e Encoded) Bytes() []byte { return e.bytes }
 
-// Precoded is an event that another implementation of Encode has written, so that
-// a core in a worker takes the page's bytes and need not hold an encoder. Its memory
-// is not copied. It answers false for what no Encode writes.
-func Precoded(b []byte) (Encoded, bool) {
-	r := reader{rest: b, ok: true}
-	first, more := 0, true
-	for more {
-		var field, wire int
-		if field, wire, more = r.field(); more {
-			r.skip(wire)
-		}
-		if first == 0 {
-			first = field
-		}
-	}
-	withoutID := len(b) > len(idRoom) && string(b[:len(idRoom)]) == idRoom
-	return Encoded{b, !withoutID}, r.ok && first == 1 && len(b) <= MaxEventBytes
-}
-
 // SetID gives an event without an id one, the 36 characters of a UUID. It answers
 // false and changes nothing when the event has its own, or id is of another length.
 func (e Encoded) SetID(id string) bool {

@@ -23,6 +23,7 @@ type browser struct {
 	state []byte
 	last  uint64
 	full  bool
+	out   bool // every tab was told to opt out
 
 	home      map[string]*tab     // of each stored event
 	order     map[string]int      // in which its tab tracked it
@@ -47,6 +48,9 @@ func (b *browser) open() {
 	c, err := New(cfg, b.state, nil)
 	if err != nil {
 		b.Fatal(err)
+	}
+	if b.out { // a page knows that too, from before there was a leader to save it
+		c.OptOut()
 	}
 	b.tabs = append(b.tabs, &tab{core: c})
 }
@@ -123,6 +127,9 @@ func (b *browser) track(t *tab) {
 	}
 	switch _, err := t.core.Add(b.now, encoded); err {
 	case nil:
+		if b.out {
+			return
+		}
 		id := string(encoded.bytes[2:38])
 		b.home[id], b.order[id] = t, t.tracked
 		t.tracked++
@@ -217,7 +224,7 @@ func (b *browser) noteDrops(t *tab, before []block, bytes, done int) {
 		if kept[block.seq] {
 			continue
 		}
-		if b.now-block.at <= c.cfg.MaxAge && bytes <= c.cfg.QueueBytes {
+		if !b.out && b.now-block.at <= c.cfg.MaxAge && bytes <= c.cfg.QueueBytes {
 			b.Fatalf("block %d was given up for nothing", block.seq)
 		}
 		bytes -= block.bytes
@@ -276,7 +283,7 @@ func (b *browser) commit(t *tab, change *Change) (given []uint64, ok bool) {
 }
 
 func (b *browser) send(t *tab, r *Request) {
-	if t != b.leader || t.sent != nil || len(r.Unsaved) > 0 {
+	if t != b.leader || t.sent != nil || len(r.Unsaved) > 0 || b.out {
 		b.Fatalf("an attempt that is not its to make: %+v", r)
 	}
 	var blocks [][]byte
@@ -494,7 +501,21 @@ func TestTabsLoseNothingOfTheirQueue(t *testing.T) {
 			"answer is lost": func(*rapid.T) { b.answer(200, true) },
 			"disk":           func(t *rapid.T) { b.full = rapid.Bool().Draw(t, "full") },
 			"flush":          func(t *rapid.T) { tab := b.pick(t); tab.core.Flush(b.now); work(tab) },
-			"die":            func(t *rapid.T) { b.die(b.pick(t)) },
+			"opt out": func(*rapid.T) {
+				b.out = true
+				for _, tab := range slices.Clone(b.tabs) {
+					tab.core.OptOut()
+					work(tab)
+				}
+			},
+			"opt in": func(*rapid.T) {
+				b.out = false
+				for _, tab := range slices.Clone(b.tabs) {
+					tab.core.OptIn()
+					work(tab)
+				}
+			},
+			"die": func(t *rapid.T) { b.die(b.pick(t)) },
 			"die at work": func(t *rapid.T) {
 				tab := b.pick(t)
 				tab.core.Flush(b.now)
@@ -510,10 +531,11 @@ func TestTabsLoseNothingOfTheirQueue(t *testing.T) {
 			},
 		})
 		// In the end one tab is left, the disk has room and the server is well.
-		b.full = false
+		b.full, b.out = false, false
 		b.forget()
 		b.tabs = nil
 		b.open()
+		b.tabs[0].core.OptIn()
 		b.lead(b.tabs[0])
 		for range 10_000 {
 			if b.leader.core.Stats().Queued == 0 {

@@ -168,6 +168,17 @@ func TestEventsThatWereFilledKeepTheirGroups(t *testing.T) {
 	}
 }
 
+func TestAVisitorWithoutSessionsNamesNone(t *testing.T) {
+	t.Parallel()
+	v := NewVisitor(VisitorConfig{NoSessions: true, Random: random()}, nil)
+	e, own := Event{}, Event{SessionID: "mine"}
+	v.Fill(1, &e)
+	v.Fill(2, &own)
+	if e.SessionID != "" || e.AnonymousID == "" || own.SessionID != "mine" {
+		t.Errorf("the events are %+v and %+v", e, own)
+	}
+}
+
 func FuzzVisitorState(f *testing.F) {
 	v := NewVisitor(VisitorConfig{Random: random()}, nil)
 	f.Add(v.State())
