@@ -19,10 +19,14 @@ import (
 )
 
 const (
-	lockWait     = time.Second // for a process that is just ending
-	closeWait    = 2 * time.Second
-	compactAbove = 1 << 20
-	keyLength    = 8 + 8 + 4 + 4 + 4
+	lockWait  = time.Second // for a process that is just ending
+	closeWait = 2 * time.Second
+	keyLength = 8 + 8 + 4 + 4 + 4
+
+	// An empty file is made small when it is opened above the first size, and, so
+	// that a busy queue does not do so all the time, in use above the second.
+	compactOpened = 1 << 20
+	compactInUse  = 8 << 20
 )
 
 var (
@@ -76,10 +80,7 @@ func (f *File) load() (Contents, error) {
 	if err != nil || len(contents.Blocks) > 0 {
 		return contents, err
 	}
-	if info, err := os.Stat(f.path); err != nil || info.Size() <= compactAbove {
-		return contents, err
-	}
-	return contents, f.shrink(contents.State)
+	return contents, f.shrinkAbove(compactOpened, contents.State)
 }
 
 func (f *File) open() error {
@@ -131,8 +132,17 @@ func (f *File) open() error {
 		if err != nil && !errors.Is(err, errNewer) && !fromSystem(err) {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
+		syncFolder(f.path)
 		return err
 	})
+}
+
+// syncFolder makes a file's name as durable as its contents, where the system can.
+func syncFolder(path string) {
+	if folder, err := os.Open(filepath.Dir(path)); err == nil {
+		_ = folder.Sync()
+		_ = folder.Close()
+	}
 }
 
 var errNewer = errors.New("its format is of a newer version:")
@@ -163,47 +173,57 @@ func (f *File) contents() (Contents, error) {
 	return out, err
 }
 
-// shrink replaces an empty file, which bbolt would never make smaller.
-func (f *File) shrink(state []byte) error {
+// shrinkAbove replaces an empty file of more than a size, since bbolt would never
+// make it smaller. When that fails the file stays as it is. The error means that it
+// could not be opened again, which the next call will try.
+func (f *File) shrinkAbove(size int64, state []byte) error {
+	if info, err := os.Stat(f.path); err != nil || info.Size() <= size {
+		return nil
+	}
+	small := &File{path: f.path + ".new"}
+	_ = os.Remove(small.path) // of a process that ended meanwhile
+	err := small.open()
+	if err == nil {
+		err = small.Commit(core.Change{State: state})
+	}
+	if err = errors.Join(err, small.Close()); err != nil {
+		_ = os.Remove(small.path)
+		return nil
+	}
 	if err := f.Close(); err != nil {
 		return err
 	}
-	small := &File{path: f.path + ".new"}
-	if err := os.Remove(small.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("shrink queue: %w", err)
-	}
-	if err := small.open(); err != nil {
-		return errors.Join(err, small.Close())
-	}
-	if err := errors.Join(small.Commit(core.Change{State: state}), small.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(small.path, f.path); err != nil {
-		return fmt.Errorf("shrink queue: %w", err)
-	}
+	_ = os.Rename(small.path, f.path)
 	return f.open()
 }
 
 // Commit makes the change as a whole, on disk, or returns an error and changes
 // nothing. A full disk is such an error.
 func (f *File) Commit(change core.Change) error {
-	return guard("commit", func() error {
-		return f.db.Update(func(tx *bolt.Tx) error {
-			blocks := tx.Bucket(blocksBucket)
-			blocks.FillPercent = 0.95 // keys only grow
-			for _, r := range change.Delete {
-				if err := deleteRange(blocks, r); err != nil {
-					return err
-				}
+	empty := false
+	err := f.update("commit", func(tx *bolt.Tx) error {
+		blocks := tx.Bucket(blocksBucket)
+		blocks.FillPercent = 0.95 // keys only grow
+		for _, r := range change.Delete {
+			if err := deleteRange(blocks, r); err != nil {
+				return err
 			}
-			for _, b := range change.Append {
-				if err := blocks.Put(key(b), b.Data); err != nil {
-					return err
-				}
+		}
+		for _, b := range change.Append {
+			if err := blocks.Put(key(b), b.Data); err != nil {
+				return err
 			}
-			return tx.Bucket(metaBucket).Put(stateKey, change.State)
-		})
+		}
+		if len(change.Delete) > 0 {
+			first, _ := blocks.Cursor().First()
+			empty = first == nil
+		}
+		return tx.Bucket(metaBucket).Put(stateKey, change.State)
 	})
+	if err == nil && empty {
+		_ = f.shrinkAbove(compactInUse, change.State) // the change is made, whatever comes of this
+	}
+	return err
 }
 
 func deleteRange(blocks *bolt.Bucket, r core.Range) error {
@@ -279,7 +299,21 @@ func (f *File) Close() error {
 }
 
 func (f *File) view(operation string, read func(*bolt.Tx) error) error {
-	return guard(operation, func() error { return f.db.View(read) })
+	return f.opened(operation, func() error { return f.db.View(read) })
+}
+
+func (f *File) update(operation string, write func(*bolt.Tx) error) error {
+	return f.opened(operation, func() error { return f.db.Update(write) })
+}
+
+// opened opens a file again that could not be opened after it was made smaller.
+func (f *File) opened(operation string, do func() error) error {
+	if f.db == nil {
+		if err := f.open(); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return guard(operation, do)
 }
 
 func guard(operation string, do func() error) (err error) {

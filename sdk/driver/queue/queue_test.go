@@ -116,6 +116,77 @@ func TestFileOfANewerFormatIsRefusedAndLeftAlone(t *testing.T) {
 	}
 }
 
+func TestAFileThatWasLargeShrinksOnceItIsEmpty(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "queue")
+	f := open(t, path)
+	defer f.Close()
+	size := func() int64 {
+		t.Helper()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	for round := uint64(0); round < 3; round++ { // as after three outages
+		first := round*100 + 1
+		for seq := first; seq < first+10; seq++ {
+			commit(t, f, core.Change{Append: []core.Block{{Seq: seq, Events: 1, Data: make([]byte, 2<<20)}}})
+		}
+		commit(t, f, core.Change{Delete: []core.Range{{First: first, Last: first + 8}}, State: []byte("left")})
+		if size() < 16<<20 {
+			t.Fatalf("%d bytes while a block is left", size())
+		}
+		commit(t, f, core.Change{Delete: []core.Range{{First: first + 9, Last: first + 9}}, State: []byte("kept")})
+		if size() > 1<<20 {
+			t.Errorf("%d bytes once it is empty, want less than 1 MiB", size())
+		}
+		if _, _, err := Open(path); !errors.Is(err, ErrLocked) {
+			t.Fatalf("Open = %v, want ErrLocked for others also then", err)
+		}
+		commit(t, f, core.Change{Append: blocks(first + 50), State: []byte("kept")})
+		wantBlocks(t, f, 1, 999, first+50)
+		commit(t, f, core.Change{Delete: []core.Range{{First: 1, Last: first + 50}}, State: []byte("kept")})
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, contents, err := Open(path)
+	if err != nil || string(contents.State) != "kept" || len(contents.Blocks) != 0 {
+		t.Fatalf("Open = %v with %+v, want no blocks and the state", err, contents)
+	}
+	defer again.Close()
+	if left, err := filepath.Glob(path + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("%v are left behind (%v)", left, err)
+	}
+}
+
+func TestAnEmptyFileThatCannotShrinkStaysInUse(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "queue")
+	f := open(t, path)
+	large := core.Block{Seq: 1, Events: 1, Data: make([]byte, 12<<20)}
+	commit(t, f, core.Change{Append: []core.Block{large}})
+	// Something that cannot be replaced by a file stands where the small one would.
+	if err := os.MkdirAll(filepath.Join(path+".new", "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, f, core.Change{Delete: []core.Range{{First: 1, Last: 1}}, State: []byte("kept")})
+	commit(t, f, core.Change{Append: blocks(2), State: []byte("kept")})
+	commit(t, f, core.Change{Delete: []core.Range{{First: 2, Last: 2}}, State: []byte("kept")})
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, contents, err := Open(path)
+	if err != nil || string(contents.State) != "kept" || contents.SetAside != "" {
+		t.Fatalf("Open = %v with %+v, want the file in use", err, contents)
+	}
+	defer f.Close()
+	commit(t, f, core.Change{Append: blocks(3)})
+	wantBlocks(t, f, 1, 9, 3)
+}
+
 func TestAnEmptyFileShrinksWhenOpened(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "queue")
