@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -152,6 +153,32 @@ func TestANumberIsSentAsItIsWritten(t *testing.T) {
 		var refused *InvalidError
 		if !errors.As(err, &refused) || refused.Field != "properties.n" {
 			t.Errorf("%q is a number (%v)", text, err)
+		}
+	}
+}
+
+func TestABlockThatCannotBeIsToldBesideWhatTheStateHas(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Random: random()}
+	before := newCore(t, cfg)
+	before.FileLost(1)
+	for name, start := range map[string]func(stored ...BlockInfo) *Core{
+		"one's own queue": func(stored ...BlockInfo) *Core {
+			c, err := New(cfg, before.encodeState(), stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		},
+		"a shared queue": func(stored ...BlockInfo) *Core {
+			c := newCore(t, Config{Shared: true})
+			c.Lead(1, before.encodeState(), stored)
+			return c
+		},
+	} {
+		c := start(BlockInfo{Seq: 1, At: 1, Events: 2}, BlockInfo{Seq: 2, At: 1, Events: 1, Bytes: 60})
+		if n := c.unreported[slices.Index(reported[:], Damaged)]; n != 3 || c.Stats().Queued != 1 {
+			t.Errorf("%s: the server will be told of %d, %d are queued", name, n, c.Stats().Queued)
 		}
 	}
 }

@@ -77,7 +77,7 @@ func (c *Core) decodeState(b []byte) (visitor []byte) {
 			r.skip(wire)
 		}
 	}
-	if c.saved = c.unreported; !c.chosen {
+	if !c.chosen {
 		c.optedOut = optedOut
 	}
 	first := c.find(head)
@@ -122,7 +122,8 @@ func (c *Core) decodeCount(b []byte) {
 	}
 	for i, known := range reported {
 		if r.ok && n > 0 && reason == known {
-			c.unreported[i] = uint64(n)
+			c.unreported[i] += uint64(n)
+			c.saved[i] += uint64(n)
 		}
 	}
 }
