@@ -3,6 +3,8 @@ package core
 import (
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // textOf is what a core holds of the events that it was given.
@@ -177,6 +179,64 @@ func TestAVisitorWithoutSessionsNamesNone(t *testing.T) {
 	if e.SessionID != "" || e.AnonymousID == "" || own.SessionID != "mine" {
 		t.Errorf("the events are %+v and %+v", e, own)
 	}
+}
+
+// TestTwoPeopleNeverBecomeOne plays random days of a device that several people use.
+func TestTwoPeopleNeverBecomeOne(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		cfg := VisitorConfig{Idle: 30 * Minute, Background: 30 * Second, Longest: 4 * Hour, Random: random()}
+		v := NewVisitor(cfg, nil)
+		now := Micros(1_790_000_000) * Second
+		owner := map[string]string{} // user by anonymous id, and by session
+		began := map[string]Micros{} // sessions
+		var last Event
+		var lastAt Micros
+		steady := true // the clock was not set back since the last event
+		step := func(most Micros) { now += Micros(rapid.Int64Range(0, int64(most)).Draw(t, "wait")) }
+		t.Repeat(map[string]func(*rapid.T){
+			"event": func(t *rapid.T) {
+				step(20 * Minute)
+				e := Event{Name: "event"}
+				v.Fill(now, &e)
+				for _, id := range []string{e.AnonymousID, e.SessionID} {
+					if before := owner[id]; before != "" && before != e.UserID {
+						t.Fatalf("%s was %q's and is %q's", id, before, e.UserID)
+					}
+					owner[id] = e.UserID
+				}
+				if _, known := began[e.SessionID]; !known {
+					began[e.SessionID] = now
+				} else if steady && now-began[e.SessionID] > cfg.Longest {
+					t.Fatalf("a session lasts %d hours", (now-began[e.SessionID])/Hour)
+				}
+				if steady && lastAt > 0 && now-lastAt > cfg.Idle && e.SessionID == last.SessionID {
+					t.Fatal("a session went on after half an hour of silence")
+				}
+				if !steady {
+					clear(began)
+					began[e.SessionID] = now
+				}
+				last, lastAt, steady = e, now, true
+			},
+			"identify": func(t *rapid.T) {
+				v.Identify(now, rapid.SampledFrom([]string{"ada", "grace", "", " "}).Draw(t, "user"))
+			},
+			"reset":      func(*rapid.T) { v.Reset(now) },
+			"background": func(t *rapid.T) { v.Background(now); step(Minute) },
+			"foreground": func(*rapid.T) { v.Foreground(now) },
+			"restart":    func(t *rapid.T) { v = NewVisitor(cfg, v.State()); step(Minute) },
+			"clock is set back": func(t *rapid.T) {
+				var before, after Event
+				v.Fill(now, &before)
+				now -= Micros(rapid.Int64Range(0, int64(Day)).Draw(t, "back"))
+				steady = false
+				if v.Fill(now, &after); after.SessionID != before.SessionID {
+					t.Fatal("a clock set back ended a session")
+				}
+			},
+		})
+	})
 }
 
 func FuzzVisitorState(f *testing.F) {
