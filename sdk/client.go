@@ -220,6 +220,8 @@ func (c *Client) notify(n driver.Notice) {
 		args = []any{"reason", string(n.Reason), "events", n.Events}
 	case driver.Undelivered:
 		args = []any{"err", n.Err, "queued", n.Events, "paused", n.Paused}
+	case driver.Refused:
+		args = []any{"err", n.Err}
 	case driver.Delivered:
 		args = []any{"events", n.Events}
 	case driver.QueueDamaged:
@@ -241,7 +243,7 @@ func (c *Client) notify(n driver.Notice) {
 		if c.opts.OnDelivered != nil {
 			c.callback("OnDelivered", func() { c.opts.OnDelivered(n.Events) })
 		}
-	case driver.Undelivered, driver.QueueDamaged, driver.QueueUnusable, driver.QueueFailing:
+	case driver.Undelivered, driver.Refused, driver.QueueDamaged, driver.QueueUnusable, driver.QueueFailing:
 		if c.opts.OnError != nil {
 			c.callback("OnError", func() { c.opts.OnError(n.Err) })
 		}

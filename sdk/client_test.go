@@ -622,7 +622,7 @@ func TestAnswersOfOthersAreNotTakenForAcknowledgements(t *testing.T) {
 			if err := c.Flush(t.Context()); !errors.Is(err, ErrUndelivered) {
 				t.Errorf("Flush = %v, want ErrUndelivered", err)
 			}
-			if stats := c.Stats(); asked != 1 || stats.Queued != 1 || len(stats.Dropped) != 0 {
+			if stats := c.Stats(); asked != 1 || stats.Queued != 1 || len(stats.Dropped) != 0 || stats.LastError == nil || stats.FailedAttempts != 1 {
 				t.Errorf("asked %d times, stats %+v; want one request and the event kept", asked, stats)
 			}
 			ended, cancel := context.WithCancel(t.Context())

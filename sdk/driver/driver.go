@@ -154,8 +154,8 @@ func (d *Driver) openQueue() queue.Contents {
 	}
 	d.queue = file
 	if contents.SetAside != "" {
-		d.health.damage = fmt.Errorf("%w; it was moved to %s", queue.ErrDamaged, contents.SetAside)
-		d.notify(Notice{Kind: QueueDamaged, Err: d.health.damage, MovedTo: contents.SetAside})
+		d.health.damage = fmt.Errorf("%w; it was moved to %s", contents.Damage, contents.SetAside)
+		d.notify(Notice{Kind: QueueDamaged, Err: contents.Damage, MovedTo: contents.SetAside})
 	}
 	return contents
 }
@@ -530,8 +530,12 @@ func (d *Driver) body(r *core.Request) ([]byte, bool) {
 
 func (d *Driver) answered(r reply) {
 	d.mu.Lock()
-	before, failed := d.core.Stats(), d.health.attempt
+	before, attempts, failed := d.core.Stats(), d.core.Failed(), d.health.attempt
 	current := d.core.Answered(now(), r.attempt, r.response)
+	kept := d.core.Failed() > attempts
+	if kept && r.err == nil {
+		r.err = errors.New("the answer is not one to these events")
+	}
 	if current {
 		d.health.attempt = r.err
 	}
@@ -539,6 +543,8 @@ func (d *Driver) answered(r reply) {
 	d.mu.Unlock()
 	switch {
 	case !current:
+	case !kept && r.err != nil:
+		d.notify(Notice{Kind: Refused, Err: r.err})
 	case r.err != nil:
 		d.notify(Notice{
 			Kind: Undelivered, Err: r.err, Events: after.Queued, Paused: after.Paused,

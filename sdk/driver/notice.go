@@ -12,6 +12,7 @@ type Kind uint8
 const (
 	Dropped          Kind = iota + 1 // events were given up: Reason, Events
 	Undelivered                      // an attempt failed: Err, Events that are queued, Paused
+	Refused                          // the server takes a batch at most in parts: Err
 	Delivered                        // an attempt succeeded: Events that the server took
 	QueueDamaged                     // the file was moved to MovedTo and a new one begun: Err
 	QueueUnusable                    // events wait in memory until the process ends: Err
@@ -47,7 +48,7 @@ func (n Notice) Level() Level {
 	switch n.Kind {
 	case QueueDamaged, QueueUnusable, QueueFailing, CallbackPanicked:
 		return Error
-	case Dropped:
+	case Dropped, Refused:
 		return Warn
 	case Undelivered:
 		if n.Changed {
@@ -71,6 +72,8 @@ func (n Notice) Message() string {
 		return "causality: events dropped"
 	case Undelivered:
 		return "causality: events were not delivered and stay queued"
+	case Refused:
+		return "causality: the server refused a batch; its halves are tried, and an event that it refuses alone is dropped"
 	case Delivered:
 		if n.Changed {
 			return "causality: events are delivered again"

@@ -60,11 +60,11 @@ func Open(path string) (*File, Contents, error) {
 	f := &File{path: path}
 	contents, err := f.load()
 	if errors.Is(err, ErrDamaged) {
-		var aside string
-		if aside, err = f.Reset(); err != nil {
-			return nil, Contents{}, err
+		aside, failure := f.Reset()
+		if failure != nil {
+			return nil, Contents{}, errors.Join(err, failure)
 		}
-		return f, Contents{SetAside: aside}, nil
+		return f, Contents{SetAside: aside, Damage: err}, nil
 	}
 	if err != nil {
 		return nil, Contents{}, errors.Join(err, f.Close())

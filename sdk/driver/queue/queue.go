@@ -22,4 +22,5 @@ type Contents struct {
 	State    []byte
 	Blocks   []core.BlockInfo // in order
 	SetAside string           // where a damaged file was moved to, if there was one
+	Damage   error            // what was wrong with it
 }
