@@ -9,11 +9,13 @@ package driver
 
 import (
 	"context"
-	crand "crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -114,9 +116,7 @@ func Open(cfg Config) (*Driver, error) {
 		cfg.SendTimeout = 30 * time.Second
 	}
 	if cfg.Core.Random == nil {
-		var seed [32]byte
-		_, _ = crand.Read(seed[:]) // cannot fail: the runtime ends the process instead
-		cfg.Core.Random = rand.NewChaCha8(seed).Uint64
+		cfg.Core.Random = rand.NewChaCha8(seed()).Uint64
 	}
 	d := &Driver{
 		cfg:     cfg,
@@ -667,6 +667,21 @@ func (d *Driver) try(ctx context.Context, body []byte) reply {
 	case <-late.C:
 		return reply{err: fmt.Errorf("the transport does not return, although its time is over: %w", context.Cause(ctx))}
 	}
+}
+
+// seed is unpredictable without crypto/rand, which would make the phones' library
+// 65 KB larger (gzip). The runtime's generator is seeded by the system once for each
+// program that was started, but Android forks every app from one: hence the device.
+func seed() (out [32]byte) {
+	var device [32]byte
+	if f, err := os.Open("/dev/urandom"); err == nil {
+		_, _ = io.ReadFull(f, device[:])
+		_ = f.Close()
+	}
+	for i := 0; i < len(out); i += 8 {
+		binary.LittleEndian.PutUint64(out[i:], rand.Uint64()^binary.LittleEndian.Uint64(device[i:]))
+	}
+	return out
 }
 
 func now() core.Micros { return core.Micros(time.Now().UnixMicro()) }
