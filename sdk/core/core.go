@@ -1,5 +1,6 @@
 // Package core is the client that every SDK shares: how an event becomes bytes,
-// how events are batched, when they are sent, and when one may be dropped.
+// how events are batched, when they are sent, when one may be dropped, and, on
+// devices, whose they are and in which session.
 //
 // It does no I/O and knows no clock. The time comes with each call; what must be
 // done comes out of Poll as commands (commit this to the queue, send that), whose

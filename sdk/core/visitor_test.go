@@ -185,7 +185,7 @@ func TestAVisitorWithoutSessionsNamesNone(t *testing.T) {
 func TestTwoPeopleNeverBecomeOne(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		cfg := VisitorConfig{Idle: 30 * Minute, Background: 30 * Second, Longest: 4 * Hour, Random: random()}
+		cfg := VisitorConfig{Idle: 30 * Minute, Background: 30 * Second, Longest: Hour, Random: random()}
 		v := NewVisitor(cfg, nil)
 		now := Micros(1_790_000_000) * Second
 		owner := map[string]string{} // user by anonymous id, and by session
@@ -194,30 +194,36 @@ func TestTwoPeopleNeverBecomeOne(t *testing.T) {
 		var lastAt Micros
 		steady := true // the clock was not set back since the last event
 		step := func(most Micros) { now += Micros(rapid.Int64Range(0, int64(most)).Draw(t, "wait")) }
+		event := func(t *rapid.T, most Micros) {
+			step(most)
+			e := Event{Name: "event"}
+			v.Fill(now, &e)
+			for _, id := range []string{e.AnonymousID, e.SessionID} {
+				if before := owner[id]; before != "" && before != e.UserID {
+					t.Fatalf("%s was %q's and is %q's", id, before, e.UserID)
+				}
+				owner[id] = e.UserID
+			}
+			if _, known := began[e.SessionID]; !known {
+				began[e.SessionID] = now
+			} else if steady && now-began[e.SessionID] > cfg.Longest {
+				t.Fatalf("a session lasts %d minutes", (now-began[e.SessionID])/Minute)
+			}
+			if steady && lastAt > 0 && now-lastAt > cfg.Idle && e.SessionID == last.SessionID {
+				t.Fatal("a session went on after half an hour of silence")
+			}
+			if !steady {
+				clear(began)
+				began[e.SessionID] = now
+			}
+			last, lastAt, steady = e, now, true
+		}
 		t.Repeat(map[string]func(*rapid.T){
-			"event": func(t *rapid.T) {
-				step(20 * Minute)
-				e := Event{Name: "event"}
-				v.Fill(now, &e)
-				for _, id := range []string{e.AnonymousID, e.SessionID} {
-					if before := owner[id]; before != "" && before != e.UserID {
-						t.Fatalf("%s was %q's and is %q's", id, before, e.UserID)
-					}
-					owner[id] = e.UserID
+			"event": func(t *rapid.T) { event(t, 45*Minute) },
+			"events": func(t *rapid.T) {
+				for range 8 {
+					event(t, 20*Minute)
 				}
-				if _, known := began[e.SessionID]; !known {
-					began[e.SessionID] = now
-				} else if steady && now-began[e.SessionID] > cfg.Longest {
-					t.Fatalf("a session lasts %d hours", (now-began[e.SessionID])/Hour)
-				}
-				if steady && lastAt > 0 && now-lastAt > cfg.Idle && e.SessionID == last.SessionID {
-					t.Fatal("a session went on after half an hour of silence")
-				}
-				if !steady {
-					clear(began)
-					began[e.SessionID] = now
-				}
-				last, lastAt, steady = e, now, true
 			},
 			"identify": func(t *rapid.T) {
 				v.Identify(now, rapid.SampledFrom([]string{"ada", "grace", "", " "}).Draw(t, "user"))
