@@ -93,23 +93,42 @@ type NewCore = (config: CoreConfig, random: Random, state: Uint8Array, stored: B
 
 /** What a script's steps should say, computed with newCore. */
 export function run(script: Script, shared: boolean, newCore: NewCore): Step[] {
-  const queue = new Queue();
-  const tabs = new Map<string, Client>();
-  return script.steps.map((step) => {
+  const replay = new Replay(script, shared, newCore);
+  return script.steps.map((step) => replay.step(step));
+}
+
+/** Runs a script, a step at a time. */
+export class Replay {
+  private queue = new Queue();
+  private tabs = new Map<string, Client>();
+
+  constructor(
+    private script: Script,
+    private shared: boolean,
+    private newCore: NewCore,
+  ) {}
+
+  step(step: Step): Step {
+    const { queue, tabs, shared } = this;
     const name = step.tab ?? "";
     let tab = tabs.get(name);
     if (!tab) {
-      const { flushAt, flushEvery, maxAge, queueBytes, queueEvents, bufferBytes } = script;
+      const { flushAt, flushEvery, maxAge, queueBytes, queueEvents, bufferBytes, seed } = this.script;
       const config: CoreConfig = {
         ...{ flushAt, flushEvery, maxAge, queueBytes, queueEvents, bufferBytes, shared },
         library: { name: "vector", version: "1" },
       };
-      const random = splitMix(BigInt(script.seed) + BigInt(tabs.size));
-      tab = new Client(queue, () => newCore(config, random, queue.state, queue.stored()));
+      const random = splitMix(BigInt(seed) + BigInt(tabs.size));
+      tab = new Client(queue, () => this.newCore(config, random, queue.state, queue.stored()));
       tabs.set(name, tab);
     }
     return tab.step(step);
-  });
+  }
+
+  /** The numbers of the blocks in the queue. */
+  held(): number[] {
+    return this.queue.blocks.map((b) => b.seq);
+  }
 }
 
 /** The disk that the clients of a script write to. */

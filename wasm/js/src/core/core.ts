@@ -151,6 +151,7 @@ export function newCore(
   let sent = 0;
   const dropped = new Map<Reason, number>();
   const noCounts = reported.map(() => 0);
+  const sum = (a: number[], b: number[]) => a.map((n, i) => n + b[i]!);
   let unreported = noCounts;
   let reporting = noCounts; // part of unreported that is in flight
   let saved = noCounts; // unreported, as last handed to the queue
@@ -200,9 +201,10 @@ export function newCore(
     for (const one of data[10] || []) {
       const [whole, [, , n], [, reason]] = unpack(one);
       const i = reported.indexOf(text(reason));
-      if (whole && n! > 0) unreported = unreported.map((before, j) => (i == j ? n! : before));
+      const more = noCounts.map((_, j) => (i == j && whole && n! > 0 ? n! : 0));
+      unreported = sum(unreported, more);
+      saved = sum(saved, more);
     }
-    saved = unreported;
     failures = Math.min(Math.max(failed, 0), 1000);
     next = ints[6] || 0;
     floor = ints[7] || 0;
@@ -309,11 +311,11 @@ export function newCore(
     inFlight = false;
   };
 
-  // Drops what was queued when optOut was called.
+  // Drops what was queued when optOut was called, and what somebody who had not heard of it has added since.
   const clear = () => {
     cancel();
     let n = queuedEvents;
-    while (blocks[0] && (shared || blocks[0].seq <= clearTo)) forget(0);
+    while (blocks[0] && (optedOut || shared || blocks[0].seq <= clearTo)) forget(0);
     n -= queuedEvents;
     while (shared && unsaved[0] && unsaved[0].seq <= clearTo) n += unsaved.shift()!.events;
     batch = noBatch;
@@ -455,7 +457,7 @@ export function newCore(
       next = Math.min(next, now + hour);
       floor = Math.min(floor, now + hour);
       commitAt = Math.min(commitAt, now + second);
-      if (clearTo || (shared && optedOut && blocks[0])) clear();
+      if (clearTo || (optedOut && blocks[0])) clear();
       if (now >= sealAt(now)) seal();
       for (let i = evictable(); blocks[i]; ) {
         if (now - blocks[i]!.at > maxAge) drop(i, "expired", now);
@@ -552,7 +554,7 @@ export function newCore(
       unreported = noCounts;
       leading = true;
       load(state, stored);
-      unreported = unreported.map((n, i) => n + own[i]!);
+      unreported = sum(unreported, own);
       if (own.some((n) => n)) countsSince ||= now;
       stateDirty = chosen;
     },
@@ -585,7 +587,7 @@ export function newCore(
       for (const b of infos) {
         if (b.seq > last) {
           // Remembers the numbers between, up to a bound; what is beyond it is found by the next leader.
-          for (let missing = Math.max(last + 1, b.seq - maxSkipped); last && missing < b.seq; missing++)
+          for (let missing = Math.max(last + 1, b.seq - maxSkipped); missing < b.seq; missing++)
             skipped.push(missing);
           skipped = skipped.slice(-maxSkipped);
           take(b);

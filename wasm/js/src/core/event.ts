@@ -29,6 +29,9 @@ const encodeContext = (context: any): string =>
     }),
   );
 
+/** The order of bytes, in which Go sorts texts; that of UTF-16 differs beyond U+FFFF. */
+const byBytes = (a: string, b: string) => (utf8(a) < utf8(b) ? -1 : 1);
+
 const jsonString = (s: string) => JSON.stringify(mend(s));
 
 /** The JSON text of a value, with sorted keys, so that equal properties have equal bytes. */
@@ -42,7 +45,7 @@ const json = (v: any, path: string, depth: number): string => {
     return Array.isArray(v)
       ? `[${Array.from(v, (_, i) => inner(i))}]`
       : `{${Object.keys(v)
-          .sort()
+          .sort(byBytes)
           .flatMap((key) => (v[key] === undefined ? [] : `${jsonString(key)}:${inner(key)}`))}}`;
   }
   // What is left of finite numbers, bigints, booleans and null is nothing.
@@ -56,7 +59,7 @@ const object = (path: string, v: Properties | undefined): string => {
 
 export const packGroups = (groups: Record<string, string>): string[] =>
   Object.keys(groups)
-    .sort()
+    .sort(byBytes)
     .map((kind) => pack(kind, groups[kind]));
 
 /**
