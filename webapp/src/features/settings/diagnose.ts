@@ -73,12 +73,11 @@ export function diagnose({
     });
   }
   const stranger = keys.find((k) => k.appId !== appId && k.kind === "write" && recent(k.lastUsedAt));
-  if (stranger) {
-    found.push({
-      title: `Events do arrive, but for ${stranger.appName}.`,
-      what: `They come with the key ${shortKey(stranger.display)}. If they should count for ${appName}, use the key in the snippet.`,
-    });
-  }
+  const elsewhere: Finding | undefined = stranger && {
+    title: `Events do arrive, but for ${stranger.appName}.`,
+    what: `They come with the key ${shortKey(stranger.display)}. If they should count for ${appName}, use the key in the snippet.`,
+  };
+  if (elsewhere) found.push(elsewhere);
   const sibling = keys.find((k) => k.appId === appId && k.id !== key.id && recent(k.lastUsedAt));
   if (sibling) {
     found.push({
@@ -92,10 +91,12 @@ export function diagnose({
       what: hint(platform, origin),
     });
   }
-  if (found.length > 0) return found;
+  // What another app gets may have nothing to do with it.
+  if (found.some((f) => f !== elsewhere)) return found;
 
   if (recent(key.lastUsedAt)) {
     return [
+      ...found,
       {
         title: "The key was used, but no event came with it.",
         what: "The request was empty or could not be read; the sender was told why in the answer. Look at its log, or send the curl line to compare.",
@@ -103,6 +104,7 @@ export function diagnose({
     ];
   }
   return [
+    ...found,
     {
       title: key.lastUsedAt
         ? "Nothing has arrived since you opened this page."
