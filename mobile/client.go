@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -225,6 +226,9 @@ func (c *Client) Identify(userID string, t *Traits) (err error) {
 	if c == nil || c.opened == nil {
 		return errNotOpen
 	}
+	if strings.TrimSpace(userID) == "" {
+		userID = ""
+	}
 	traits, err := t.toCore()
 	return c.record(&core.Event{Type: core.Identify, UserID: userID, Traits: traits}, err,
 		func(v *core.Visitor, at core.Micros) { v.Identify(at, userID) })
@@ -274,15 +278,12 @@ func (c *Client) record(e *core.Event, problem error, about func(*core.Visitor, 
 			bytes = len(encoded.Bytes())
 		}
 	}
-	optedOut := c.optedOut
 	c.mu.Unlock()
 	if problem != nil {
-		if !optedOut {
-			_ = c.do(0, func(k *core.Core, at core.Micros) (bool, error) {
-				k.Refuse(at, problem)
-				return true, nil
-			})
-		}
+		_ = c.do(0, func(k *core.Core, at core.Micros) (bool, error) {
+			k.Refuse(at, problem)
+			return true, nil
+		})
 		return problem
 	}
 	return c.do(max(bytes, 1), func(k *core.Core, at core.Micros) (bool, error) {
@@ -453,9 +454,10 @@ func (c *Client) OnNetwork(kind string) {
 	c.context = c.described.toCore(c.network)
 	c.mu.Unlock()
 	_ = c.do(0, func(k *core.Core, at core.Micros) (bool, error) {
-		if back {
+		switch {
+		case back:
 			k.Flush(at)
-		} else {
+		case kind != "none":
 			retry(k, at)
 		}
 		return true, nil
