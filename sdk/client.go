@@ -1,10 +1,20 @@
 // Package causality sends events to a Causality server.
 //
-// A Client never blocks its host on the network or the disk, never panics into
-// it, and keeps its memory and its queue file bounded. What it must drop it
-// counts, by reason, in Stats, and tells the server with the next batch. Package
-// core holds the policy, package driver gives it a clock and a queue; this package
-// adds HTTP, logs and the vocabulary of Go programs.
+// A [Client] never blocks its host on the network or the disk, never panics into
+// it, and keeps its memory and its queue file bounded. Any number of goroutines may
+// share one. What it must drop it counts, by reason, in [Stats], and tells the server
+// with the next batch.
+//
+//   - [Options].QueueFile keeps unsent events across restarts, crashes and a server
+//     that is away for days; WaitForRoom slows a job down where a service would drop.
+//   - [Middleware], [Propagate] and the module sdk/connect carry a correlation id from
+//     request to request, and [Client.Track] puts it into events by their context;
+//     the module sdk/otel takes it from traces, and shows Stats as metrics.
+//   - The typed events, such as [PurchaseComplete], have the names and properties that
+//     the server's reports know.
+//
+// Package core holds the policy, package driver gives it a clock and a queue; this
+// package adds HTTP, logs and the vocabulary of Go programs.
 package causality
 
 import (
