@@ -29,7 +29,7 @@ type Config struct {
 	TrustedProxies []string `name:"trusted-proxies" env:"CAUSALITY_TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed: addresses or CIDR ranges."`
 	MetricsListen  string   `name:"metrics-listen" env:"CAUSALITY_METRICS_LISTEN" placeholder:"ADDR" help:"Address of Prometheus metrics, at /metrics; none by default."`
 
-	SDKPaths    []string `name:"sdk-path" env:"CAUSALITY_SDK_PATH" placeholder:"PATH" help:"Another address of the browser SDK's script, for ad blockers, such as /assets/a.js; its worker and core stand beside it, as a-worker.js and a.wasm. May be given several times; snippets name the first. /sdk/causality.js always answers."`
+	SDKPaths    []string `name:"sdk-path" env:"CAUSALITY_SDK_PATH" placeholder:"PATH" help:"Another address of the browser SDK's script, for ad blockers, such as /assets/a.js; what it loads stands beside it, as a-core.js, a-worker.js and a.wasm. May be given several times; snippets name the first. /sdk/causality.js always answers."`
 	IngestPaths []string `name:"ingest-path" env:"CAUSALITY_INGEST_PATH" placeholder:"PATH" help:"Another address of the ingest paths, for ad blockers, such as /c: it takes what the RPC and /v1/batch take, and /c/events and /c/batch what /v1/events and /v1/batch take. May be given several times; snippets name the first."`
 
 	DatabaseURL string `name:"database-url" env:"CAUSALITY_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"PostgreSQL to use (default: one of its own, in the data directory)."`
