@@ -5,7 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, dirname, join, relative } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { minify } from "terser";
@@ -14,9 +14,8 @@ const root = dirname(fileURLToPath(import.meta.url));
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const banner = `/*! @causality/web ${version} | Apache-2.0 */`;
 
-// Properties that never leave a bundle get short names: those that begin with _, and these of core/types.ts. None of
-// them may name a member of the platform's objects, of what is posted, stored or public.
-const internal = /^(_.*|poll|deadline|committed|answered|follow|stored|cancel|trailer|unsaved|retryAfter)$/;
+// Properties that begin with _ get short names: they never leave a bundle, to be posted, stored or public.
+const internal = /^_/;
 
 // Scripts for a page that load one another, and the npm package, whose index loads chunk-*.js.
 const bundles = {
@@ -39,6 +38,7 @@ export async function bundle(name, { entry, format }) {
     format,
     target: "es2020",
     define: { VERSION: JSON.stringify(version), PAGE: "true" },
+    external: ["node:*"], // of tests
     legalComments: "none",
   });
   const nameCache = {}; // the chunks of one bundle share their short names
@@ -64,8 +64,8 @@ export async function bundle(name, { entry, format }) {
   return files;
 }
 
-// The declarations that the public ones name, and no others.
-function declarations() {
+/** The declarations that the public ones name and no others, by their paths. */
+export function declarations() {
   const out = mkdtempSync(join(tmpdir(), "causality-types-"));
   const tsc = join(root, "node_modules/.bin/tsc");
   const options = [
@@ -78,27 +78,23 @@ function declarations() {
     "--outDir",
     out,
   ];
+  const files = {};
+  const visit = (path) => {
+    if (path in files) return;
+    files[path] = ""; // on its way
+    const text = readFileSync(join(out, "src", path), "utf8");
+    files[path] = text.replace(/((?:from|import)\s*\(?)"(\.[^"]*?)(?:\.js|\.ts)?"/g, (_, before, target) => {
+      visit(join(dirname(path), `${target}.d.ts`));
+      return `${before}"${target}.js"`;
+    });
+  };
   try {
     execFileSync(tsc, options, { cwd: root, stdio: "inherit" });
-    const seen = new Set();
-    const visit = (file) => {
-      if (seen.has(file)) return;
-      seen.add(file);
-      const to = join(root, "dist", relative(join(out, "src"), file));
-      mkdirSync(dirname(to), { recursive: true });
-      const text = readFileSync(file, "utf8");
-      writeFileSync(
-        to,
-        text.replace(/((?:from|import)\s*\(?)"(\.[^"]*?)(?:\.js|\.ts)?"/g, (_, before, path) => {
-          visit(join(dirname(file), `${path}.d.ts`));
-          return `${before}"${path}.js"`;
-        }),
-      );
-    };
-    visit(join(out, "src/index.d.ts"));
+    visit("index.d.ts");
   } finally {
     rmSync(out, { recursive: true });
   }
+  return files;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
@@ -113,7 +109,11 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
         if (/^chunk-|^core$|\.d\.ts$/.test(old)) rmSync(join(dist, old), { recursive: true });
     for (const [file, code] of Object.entries(await bundle(name, known)))
       writeFileSync(join(dist, file), code);
-    if (name === "index") declarations();
+    if (name !== "index") continue;
+    for (const [file, text] of Object.entries(declarations())) {
+      mkdirSync(dirname(join(dist, file)), { recursive: true });
+      writeFileSync(join(dist, file), text);
+    }
   }
   cpSync(join(root, "../../LICENSE"), join(root, "LICENSE"));
 }

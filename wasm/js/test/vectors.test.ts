@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { bundle } from "../build.mjs";
 import { encodeEvent, newCore } from "../src/core";
 import { decodeAnswer } from "../src/core/core";
 import { CausalityError } from "../src/core/error";
@@ -90,6 +91,14 @@ describe.each([
   test.each(vectors<Script>(file))("$name", (script) => {
     expect(run(script, shared, newCore).map(refusal)).toEqual(script.steps.map(refusal));
   });
+});
+
+test("shared.json, by the core as it is minified", { timeout: 60_000 }, async () => {
+  const files = await bundle("minified", { entry: "test/minified.ts", format: "esm" });
+  const code = `data:text/javascript,${encodeURIComponent(files["minified.js"]!)}`;
+  const { replayMinified } = (await import(/* @vite-ignore */ code)) as typeof import("./minified");
+  for (const script of vectors<Script>("shared.json"))
+    expect(replayMinified(script).map(refusal), script.name).toEqual(script.steps.map(refusal));
 });
 
 // The vectors have a visitor's state in Go's form; a page keeps its own as JSON.
