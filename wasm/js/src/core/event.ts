@@ -1,6 +1,6 @@
 import { CausalityError } from "./error";
 import { tooLong } from "./ids";
-import type { EventInput, Properties } from "./types";
+import type { Context, EventInput, Properties } from "./types";
 import { double, mend, pack, time, utf8 } from "./wire";
 
 const invalid = (field: string, problem: string): never => {
@@ -16,18 +16,27 @@ const contextNames = (
   .split(" ")
   .map((names) => names.split("."));
 
-// biome-ignore lint/suspicious/noExplicitAny: read by the names above
-const encodeContext = (context: any): string =>
-  pack(
-    ...contextNames.map(([name, ...parts]) => {
-      const v = context[name!];
-      if (!parts[0] || !v) return v;
-      const { density } = v; // the one field of 64 bits
-      return [
-        pack(...parts.map((part) => v[part])) + (density > 0 && density < 1 / 0 ? double(3, density) : ""),
-      ];
-    }),
-  );
+// A page has one context for many events, and encodes it once. Who makes a context must not change it then.
+let lastContext: Context | undefined;
+let lastBytes = "";
+
+const encodeContext = (context?: Context): string => {
+  if (context != lastContext) {
+    lastContext = context;
+    lastBytes = pack(
+      ...contextNames.map(([name, ...parts]) => {
+        // biome-ignore lint/suspicious/noExplicitAny: read by the names above
+        const v = (context as any)?.[name!];
+        if (!parts[0] || !v) return v;
+        const { density } = v; // the one field of 64 bits
+        return [
+          pack(...parts.map((part) => v[part])) + (density > 0 && density < 1 / 0 ? double(3, density) : ""),
+        ];
+      }),
+    );
+  }
+  return lastBytes;
+};
 
 /** The order of bytes, in which Go sorts texts; that of UTF-16 differs beyond U+FFFF. */
 const byBytes = (a: string, b: string) => (utf8(a) < utf8(b) ? -1 : 1);
@@ -97,7 +106,7 @@ export function encodeEvent(now: number, e: EventInput): string {
     e.sessionId,
     packGroups(groups),
     e.correlationId,
-    [encodeContext(e.context || {})],
+    [encodeContext(e.context)],
     object("properties", e.properties),
     [
       pack(
