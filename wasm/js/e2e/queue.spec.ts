@@ -13,11 +13,7 @@ declare global {
   }
 }
 
-async function open(
-  page: Page,
-  site: Site,
-  kind: string,
-) {
+async function open(page: Page, site: Site, kind: string) {
   const { outputFiles } = await build({
     entryPoints: [join(import.meta.dirname, "..", "src", "idb.ts")],
     bundle: true,

@@ -9,6 +9,8 @@ import type { Change, CoreLike, EventInput, Request, Response, Stats } from "./c
 import { type Database, memoryQueue, type Queue, storedQueue } from "./idb";
 
 export type Notice =
+  /** The visitor's record as saved: once at the start, when the driver is ready, and as often as another tab saves one. */
+  | [kind: "visitor", record: string | undefined]
   /** So many events, counted from the first add, need no care any more: this tab can vanish. */
   | [kind: "safe", events: number]
   /**
@@ -46,6 +48,8 @@ export interface Driver {
    */
   flush(): Promise<boolean>;
   stats(): DriverStats;
+  /** Saves the visitor's record, and tells the other tabs. What it says is the page's business. */
+  save(record: string): void;
   optOut(): void;
   optIn(): void;
   /** Lets another tab lead while the browser keeps this page without running it; until resume. */
@@ -73,7 +77,8 @@ export function newDriver(
   const { locks } = navigator;
   const jobs: (() => unknown)[] = [];
   let queue: Queue = memoryQueue();
-  let channel: BroadcastChannel | undefined;
+  let channel: BroadcastChannel | undefined; // of the key
+  let visitors: BroadcastChannel | undefined; // of the origin
   let running = false;
   let closed = false;
   let sending = false;
@@ -228,6 +233,11 @@ export function newDriver(
       });
     },
     stats: () => ({ ...core.stats(), storage: channel ? "indexeddb" : "memory", leads }),
+    save(record) {
+      if (memory) return;
+      database((_, meta) => meta.put(record, "visitor")).catch((error) => problem("storage", error));
+      visitors?.postMessage(record);
+    },
     optOut() {
       out = true;
       run(() => core.optOut());
@@ -268,10 +278,23 @@ export function newDriver(
       closed = true;
       driver.pause();
       channel = channel?.close() as undefined;
+      visitors = visitors?.close() as undefined;
     },
   };
 
-  if (memory || !locks || !self.BroadcastChannel) run(lead);
+  if (memory)
+    queueMicrotask(() => notice("visitor", undefined)); // not before this driver can be called
+  else {
+    database((_, meta): IDBRequest<string> => meta.get("visitor")).then(
+      ({ result }) => notice("visitor", result),
+      () => notice("visitor", undefined), // and the queue tells of the trouble
+    );
+    if (self.BroadcastChannel) {
+      visitors = new BroadcastChannel("causality");
+      visitors.onmessage = ({ data }) => notice("visitor", data);
+    }
+  }
+  if (memory || !locks || !visitors) run(lead);
   else {
     queue = storedQueue(database, key);
     channel = new BroadcastChannel(name);

@@ -1,16 +1,14 @@
-// What a page adds to a driver: who visits, their session, where they are and what brought them, page views, and the
-// moment of leaving. It owns the visitor's record and the choice to be left alone; it knows nothing of queues, batches
-// and retries.
+// The front, which a page waits for: who visits, their session, where they are and what brought them, page views, and
+// the moment of leaving. It knows nothing of queues, batches and retries: a gear that is loaded behind it does.
 //
-// Nothing here throws into the page, and no call of the page waits for storage: until the record is read, events wait
-// in `kept`, which is also what a beacon carries when the page goes away.
+// Nothing here throws into the page, and no call of the page waits for storage. Calls wait in `early` until the gear has
+// read the visitor's record; events stay in `kept` until the gear calls them safe, which is also what a beacon carries
+// when the page goes away.
 
-import { encodeEvent, newCore, newIds, newVisitor } from "./core";
+import { newIds } from "./core/ids";
 import type { Context, CoreConfig, EventInput, Properties, Traits } from "./core/types";
-import type { Visitor } from "./core/visitor";
-import { pack, time } from "./core/wire";
-import { type DriverStats, type Notice, newDriver } from "./driver";
-import { database } from "./idb";
+import { newVisitor, type Visitor } from "./core/visitor";
+import type { DriverConfig, DriverStats } from "./driver";
 import type { TypedEvents } from "./typed";
 import type { Method } from "./worker-protocol";
 
@@ -22,7 +20,7 @@ export interface Options {
   key: string;
   /** Where Causality is served, for example https://causality.example.com. Default: this page's origin. */
   host?: string;
-  /** Path of the batch endpoint below host; a name of your own escapes blockers. Default /v1/batch. */
+  /** Path of the ingest endpoints below host; a name of your own escapes blockers. Default /v1. */
   ingestPath?: string;
   /** ts: the TypeScript core, complete by itself. wasm: the Go core in a worker of this origin. Default ts. */
   core?: "ts" | "wasm";
@@ -47,7 +45,8 @@ export interface Options {
   /**
    * Told of everything that goes wrong: a reason of stats().dropped (invalid, plan_violation, …) with the error, the
    * rejection or the number of events; undelivered with the HTTP status (0: no answer), which is tried again; storage
-   * with the cause, for which memory is used; worker with the cause, for which the TypeScript core is used.
+   * with the cause, for which memory is used; wasm with the cause, for which the TypeScript core is used; ts with the
+   * cause, for which events are sent when the page is left.
    */
   onError?: (code: string, detail: unknown) => void;
 }
@@ -66,7 +65,8 @@ export interface Extra {
 
 /** What became of the events, and what the client runs on. */
 export interface Stats extends DriverStats {
-  core: "ts" | "wasm";
+  /** none: no gear could be loaded; events wait in the page and leave with it. */
+  core: "ts" | "wasm" | "none";
 }
 
 /** Sends events. Every method may be called at any time, after close too, and none throws. */
@@ -94,55 +94,65 @@ export interface Client {
   stats(): Promise<Stats>;
 }
 
-/** The calls of a Driver, whether it is here or in a worker. */
-// biome-ignore lint/suspicious/noExplicitAny: what the method returns, or a promise of it
-type Engine = (method: Method, event?: EventInput) => any;
+/** What owns the queue, the core and the network: a Worker, or what can be spoken to like one. */
+export interface Gear {
+  // biome-ignore lint/suspicious/noExplicitAny: worker-protocol.ts says what is posted
+  postMessage(message: any): void;
+  // biome-ignore lint/suspicious/noExplicitAny: likewise
+  onmessage: ((event: any) => void) | null;
+  onerror?: ((event: ErrorEvent) => void) | null;
+  terminate(): void;
+}
 
 const mostKept = 250; // events
 const beaconBytes = 6e4; // browsers let 64 KiB outlive their page
 const saveWithin = 100; // ms
-const workerPatience = 10e3; // ms
+const patience = 1e4; // ms until a gear answers
 const sessionIdle = 18e8; // µs
 const year = 31_536_000; // s
 const OUT = "out"; // the record of somebody who wants to be left alone
 
 const now = () => Date.now() * 1e3;
-const random = () => crypto.getRandomValues(new BigUint64Array(1))[0]!;
+const newId = newIds(() => crypto.getRandomValues(new BigUint64Array(1))[0]!);
 
-export const init = (options: Options): Client => {
-  const { key, cookieDomain, onError } = options;
+/** load gives the TypeScript gear. */
+export const init = (options: Options, load: () => Promise<Gear>): Client => {
+  const { cookieDomain } = options;
   const silent =
     options.respectDnt &&
     (navigator.doNotTrack === "1" || (navigator as { globalPrivacyControl?: boolean }).globalPrivacyControl);
   const memory = !!(options.cookieless || silent);
-  const url = `${(options.host || location.origin).replace(/\/$/, "")}${options.ingestPath || "/v1/batch"}?key=${encodeURIComponent(key)}`;
+  const path = (options.host || location.origin).replace(/\/$/, "") + (options.ingestPath || "/v1");
+  const query = `?key=${encodeURIComponent(options.key)}`;
   const library = { name: "causality-web", version: VERSION };
+  const config: Omit<DriverConfig, "notice"> = { key: options.key, url: `${path}/batch${query}`, memory };
   const coreConfig: CoreConfig = {
     flushAt: options.flushAt,
     flushEvery: options.flushEvery && options.flushEvery * 1e3,
-    queueBytes: 16 << 20,
-    bufferBytes: 1 << 20,
+    queueBytes: 2 ** 24,
+    bufferBytes: 2 ** 20,
     library,
     shared: true,
   };
 
   const problem = (code: string, detail: unknown) => {
     try {
-      onError?.(code, detail);
+      options.onError?.(code, detail);
     } catch {} // has nowhere to be told
   };
 
   // The visitor's record: one text for the database, for the other tabs, and for the cookie.
-  const run = database();
-  const channel = memory || !self.BroadcastChannel ? undefined : new BroadcastChannel("causality");
   let visitor: Visitor | undefined;
   let visit: [session?: string, campaign?: Context["campaign"], referrer?: string] = [];
-  let out = !!silent;
+  let out = false;
+  let ready = false; // the record was read
   let saving: ReturnType<typeof setTimeout> | undefined;
   let early: (() => void)[] = []; // calls that need the visitor
+  const counts: Record<string, number> = {}; // of what was dropped here
 
-  const readCookie = () => (memory ? "" : document.cookie.match(/(?:^|; )causality=([^;]*)/)?.[1] || "");
+  const readCookie = () => (memory ? "" : document.cookie.match(/(?:^|; )causality=([^;]*)/)?.[1]);
   const writeCookie = (text: string, age: number) => {
+    if (memory) return;
     // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API is not everywhere
     document.cookie = `causality=${text};path=/;max-age=${age};SameSite=Lax${cookieDomain ? `;domain=${cookieDomain}` : ""}${location.protocol === "https:" ? ";Secure" : ""}`;
   };
@@ -152,36 +162,52 @@ export const init = (options: Options): Client => {
       out = !out;
       engine?.(out ? "optOut" : "optIn");
     }
-    let state: Uint8Array | undefined;
-    visit = [];
-    mark = "";
     if (out) kept = [];
-    else
-      try {
-        const [bytes, ...rest] = JSON.parse(decodeURIComponent(text as string));
-        state = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
-        visit = rest;
-      } catch {} // nobody yet, or damaged: somebody new
+    let state: Parameters<typeof newVisitor>[2];
+    try {
+      [state, ...visit] = JSON.parse(decodeURIComponent(text!)) as [typeof state, ...typeof visit];
+    } catch {
+      visit = []; // nobody yet, or nobody any more
+    }
+    mark = "";
     visitor = newVisitor({ idle: sessionIdle }, newId, state);
   };
 
   const tell = (text: string) => {
-    if (memory) return;
-    run((_, meta) => meta.put(text, "visitor")).catch((error) => problem("storage", error));
-    channel?.postMessage(text);
+    engine?.("save", text);
     if (cookieDomain || text === OUT) writeCookie(text, year);
   };
 
   const save = () => {
     clearTimeout(saving);
     saving = undefined;
-    if (!out && ready && visitor?.changed())
-      tell(encodeURIComponent(JSON.stringify([btoa(String.fromCharCode(...visitor.state())), ...visit])));
+    if (ready && !out && visitor!.changed())
+      tell(encodeURIComponent(JSON.stringify([visitor!.state(), ...visit])));
   };
 
+  const drop = (reason: string, detail: unknown) => {
+    counts[reason] = (counts[reason] || 0) + 1;
+    problem(reason, detail);
+  };
+  // biome-ignore lint/suspicious/noExplicitAny: any function, with its own type
+  const guard = <F extends (...args: any[]) => any>(f: F) =>
+    ((...args) => {
+      try {
+        return f(...args);
+      } catch (error) {
+        drop("invalid", error);
+      }
+    }) as F;
+  const push = <T>(list: T[], one: T) => {
+    if (list.push(one) > mostKept && list.shift() && !engine) drop("queue_full", 1);
+  };
   const known = (call: () => void) => {
     if (visitor) call();
-    else if (early.push(call) > mostKept) early.shift();
+    else push(early, guard(call));
+  };
+  const drain = () => {
+    for (const call of early) call();
+    early = [];
   };
 
   // What brought the visitor here: for the session's first page, and again when a campaign or another site is back.
@@ -196,7 +222,7 @@ export const init = (options: Options): Client => {
     return [campaign, referrer && `.${new URL(referrer).hostname}`.endsWith(site) ? "" : referrer];
   };
 
-  // One object while page and visit stay the same, so that it is encoded and posted once.
+  // One object while page and visit stay the same, so that it is posted and encoded once.
   let mark = "";
   let surroundings: Context;
   const context = (page: NonNullable<Context["page"]>) => {
@@ -215,10 +241,8 @@ export const init = (options: Options): Client => {
     return surroundings;
   };
 
-  // Events that only this page has, or that nobody has acknowledged; the newest of them.
   let kept: EventInput[] = [];
   let added = 0; // to the engine; kept are the last of them
-  const newId = newIds(random);
 
   const add = (event: EventInput) => {
     added++;
@@ -233,119 +257,134 @@ export const init = (options: Options): Client => {
     known(() => {
       if (!out) {
         before?.();
-        visitor?.fill(at, event);
+        visitor!.fill(at, event);
         if (visit[0] !== event.sessionId) {
           visit = [event.sessionId, ...source()];
           mark = "";
         }
         event.context = context(page);
-        if (visitor?.changed()) saving ||= setTimeout(save, saveWithin);
-        if (kept.push(event) > mostKept) kept.shift();
+        if (visitor!.changed()) saving ||= setTimeout(save, saveWithin);
+        push(kept, event);
       }
       add(event);
     });
   };
 
-  // Where events go: a driver in this page, or one in a worker.
-  let engine: Engine | undefined;
-  let coreName: "ts" | "wasm" = "ts";
+  // The gear, once it has answered: engine tells it, ask wants an answer too.
+  let engine: ((method: Method, arg?: unknown) => void) | undefined;
+  let ask: (method: Method) => Promise<unknown>;
+  let core: Stats["core"] = "none";
   let started: () => void;
   const start = new Promise<void>((resolve) => {
     started = resolve;
   });
-  const use = (next: Engine) => {
-    engine = next;
+
+  const boot = (record?: string) => {
+    if (!ready) {
+      const cookie = readCookie();
+      adopt(silent ? OUT : record === OUT ? record : cookie || record);
+      ready = true;
+      if (out) writeCookie(OUT, year); // some browsers let it lapse within days
+      const [campaign, referrer] = source();
+      if (referrer || campaign.source) visit = [];
+    }
     added = 0;
-    if (out) engine("optOut");
+    if (out) engine?.("optOut");
     kept.forEach(add);
+    drain();
     started();
   };
-  const notice = (...[kind, value, detail]: Notice) => {
-    if (kind === "safe") kept.splice(0, kept.length - added + value);
-    else if (kind === "problem") problem(value, detail);
-    else problem(kind, value);
-  };
-  const config = { key, url, memory };
-  const useTypeScript = () => {
-    const driver = newDriver(newCore(coreConfig, random), { ...config, notice }, run);
-    use((method, event) => driver[method](event!));
-  };
-  const useWorker = () => {
-    const calls = new Map<number, [resolve: (result: unknown) => void, method: Method]>();
+
+  const use = (name: "ts" | "wasm", gear: Gear) => {
+    const calls = new Map<number, (result: unknown) => void>();
     let call = 0;
     let last: Context | undefined;
-    const worker = new Worker(options.worker!);
     const fail = (cause: unknown) => {
       clearTimeout(timer);
-      worker.onmessage = worker.onerror = null;
-      worker.terminate();
-      coreName = "ts";
-      problem("worker", cause);
-      useTypeScript();
-      for (const [resolve, method] of calls.values()) resolve(engine!(method));
+      gear.onmessage = gear.onerror = null;
+      gear.terminate();
+      engine = undefined;
+      core = "none";
+      failed(name, cause);
+      for (const resolve of calls.values()) resolve(0);
     };
-    const timer = setTimeout(fail, workerPatience, "no answer");
-    worker.onerror = (event) => fail(event.message);
-    worker.onmessage = ({ data: [id, value, detail] }) => {
-      if (id) {
-        calls.get(id)![0](value);
-        calls.delete(id);
-      } else if (value === "ready") {
-        clearTimeout(timer);
-        coreName = "wasm";
-        use((method, event) => {
-          if (!event)
-            return new Promise((resolve) => {
-              calls.set(++call, [resolve, method]);
-              worker.postMessage([call, method]);
+    const timer = setTimeout(fail, patience, "no answer");
+    gear.onerror = (event) => fail(event.message);
+    gear.onmessage = ({ data: [n, value, detail, more] }) => {
+      if (n) {
+        calls.get(n)!(value);
+        calls.delete(n);
+      } else if (value === "safe") kept.splice(0, kept.length - added + detail);
+      else if (value === "problem") problem(detail, more);
+      else if (value === "failed") fail(detail);
+      else if (value === "visitor")
+        if (engine) adopt(detail);
+        else {
+          clearTimeout(timer);
+          core = name;
+          engine = (method, arg) => {
+            const { context } = Object(arg);
+            if (context && context === last) arg = { ...(arg as EventInput), context: undefined };
+            last = context || last;
+            try {
+              gear.postMessage([0, method, arg]);
+            } catch {
+              gear.postMessage([0, method, JSON.parse(JSON.stringify(arg))]); // it has values that are no plain ones
+            }
+          };
+          ask = (method) =>
+            new Promise((resolve) => {
+              calls.set(++call, resolve);
+              gear.postMessage([call, method]);
             });
-          const { context, ...rest } = event;
-          const copy = context === last ? rest : event;
-          last = context;
-          try {
-            worker.postMessage([0, method, copy]);
-          } catch {
-            worker.postMessage([0, method, JSON.parse(JSON.stringify(copy))]); // what has a JSON form but is no plain value
-          }
-        });
-      } else if (value === "failed") fail(detail);
-      else notice(value, detail);
+          boot(detail);
+        }
     };
-    worker.postMessage([0, "open", options.wasm, config, coreConfig]);
+    gear.postMessage([0, "open", options.wasm, config, coreConfig]);
   };
 
-  // The record is read: from here on it is known who visits, or that nobody wants to be seen.
-  let ready = false;
-  const drain = () => {
-    for (const call of early) call();
-    early = [];
+  const failed = (name: "ts" | "wasm", cause: unknown) => {
+    problem(name, cause);
+    if (name === "wasm") useTypeScript();
+    else boot();
   };
-  const read = () => run((_, meta) => meta.get("visitor") as IDBRequest<string>).then(({ result }) => result);
-  const boot = (text?: string) => {
-    const cookie = readCookie();
-    adopt(text === OUT ? text : cookie || text);
-    if (out && !memory) writeCookie(OUT, year); // some browsers let it lapse within days
-    ready = true;
-    const [campaign, referrer] = source();
-    if (referrer || campaign.source) visit = [];
-    drain();
-    if (options.core === "wasm")
-      try {
-        return useWorker();
-      } catch (error) {
-        problem("worker", error);
-      }
-    useTypeScript();
+  const useTypeScript = () => {
+    load().then(
+      (gear) => use("ts", gear),
+      (error) => failed("ts", error),
+    );
   };
 
   // Once per address, so that a repeated replaceState counts nothing.
   let views = options.pageViews !== false;
   let shown: string | undefined;
   const view = () => {
-    const [address] = options.hash ? [location.href] : location.href.split("#");
+    const address = options.hash ? location.href : location.href.split("#")[0];
     if (!views || address === shown) return;
     shown = address;
     record({ name: "page_view" });
+  };
+
+  // What a page cannot wait for. The server counts an id once, whichever way it came first.
+  const beacon = () => {
+    const events: string[] = [];
+    let size = 200;
+    for (const event of kept.slice().reverse())
+      try {
+        const text = JSON.stringify({
+          ...event,
+          type: ["", "TRACK", "IDENTIFY", "GROUP", "ALIAS"][event.type || 1],
+          timestamp: new Date(event.timestamp! / 1e3),
+        });
+        size += new Blob([text]).size + 1;
+        if (size > beaconBytes) break;
+        events.unshift(text);
+      } catch {} // has no JSON form: invalid, and told already
+    if (events[0])
+      navigator.sendBeacon(
+        `${path}/events${query}`,
+        `{"sentAt":"${new Date().toJSON()}","library":${JSON.stringify(library)},"events":[${events}]}`,
+      );
   };
 
   const leave = () => {
@@ -353,38 +392,15 @@ export const init = (options: Options): Client => {
     if (!visitor) {
       // Too early to know who it is: the events go under a new anonymous id, unless the visitor opted out.
       const cookie = readCookie();
-      if (cookie === OUT) return;
+      if (cookie === OUT || silent) return;
       adopt(cookie);
       drain();
     }
     save();
     engine?.("flush");
-    const events: number[][] = [];
-    let size = 0;
-    for (const event of kept.slice().reverse())
-      try {
-        const bytes = encodeEvent(now(), event);
-        size += bytes.length + 5;
-        if (size > beaconBytes) break;
-        events.unshift(bytes);
-      } catch {} // invalid, and told already
-    if (size)
-      navigator.sendBeacon(
-        url,
-        Uint8Array.from(pack(events, time(now()), "", pack(library.name, library.version))),
-      );
+    beacon();
     engine?.("pause");
   };
-
-  // biome-ignore lint/suspicious/noExplicitAny: any function, with its own type
-  const guard = <F extends (...args: any[]) => any>(f: F) =>
-    ((...args) => {
-      try {
-        return f(...args);
-      } catch (error) {
-        problem("invalid", error);
-      }
-    }) as F;
 
   const listen = (target: EventTarget, type: string, f: (event: Event) => void) =>
     target.addEventListener(type, guard(f));
@@ -408,7 +424,12 @@ export const init = (options: Options): Client => {
       else known(join);
     }),
     alias: guard((userId, previousId) => record({ type: 4, userId, previousId })),
-    reset: guard(() => known(() => visitor!.reset(now()))),
+    reset: guard(() =>
+      known(() => {
+        visitor!.reset(now());
+        save();
+      }),
+    ),
     optOut: guard(() =>
       known(() => {
         adopt(OUT);
@@ -420,38 +441,48 @@ export const init = (options: Options): Client => {
         if (!out) return;
         writeCookie("", 0);
         adopt();
+        visitor!.reset(now());
         save();
       }),
     ),
-    flush: () => start.then(() => engine!("flush")),
+    async flush() {
+      await start;
+      if (engine) return !!(await ask("flush"));
+      beacon();
+      return false;
+    },
     async close() {
       await start;
       views = false;
       save();
-      await engine!("close");
-      channel?.close();
+      if (engine) await ask("close");
+      else beacon();
     },
     async stats() {
       await start;
-      return { ...(await engine!("stats")), core: coreName };
+      const stats: Partial<DriverStats> = (engine && ((await ask("stats")) as DriverStats)) || {};
+      const { dropped = {} } = stats;
+      for (const reason in counts) dropped[reason] = (dropped[reason] || 0) + counts[reason]!;
+      return {
+        queued: kept.length,
+        sent: 0,
+        optedOut: out,
+        storage: "memory",
+        leads: false,
+        ...stats,
+        dropped,
+        core,
+      } as Stats;
     },
   };
 
   listen(self, "pagehide", leave);
-  listen(self, "pageshow", (event) => {
-    if (!(event as PageTransitionEvent).persisted) return;
-    engine?.("resume");
-    if (!memory)
-      read()
-        .then(adopt)
-        .catch(() => {});
-  });
+  listen(self, "pageshow", () => engine?.("resume"));
   listen(self, "online", () => engine?.("flush"));
   listen(document, "visibilitychange", () => {
     save();
     if (document.hidden) engine?.("flush");
   });
-  if (channel) channel.onmessage = ({ data }) => ready && adopt(data);
   if (views) {
     const later = () => setTimeout(guard(view)); // when the title is the new page's
     for (const method of ["pushState", "replaceState"] as const) {
@@ -466,12 +497,12 @@ export const init = (options: Options): Client => {
     else if (document.readyState === "loading") listen(document, "DOMContentLoaded", view);
     else view();
   }
-  if (memory) boot(silent ? OUT : undefined);
-  else
-    read().then(boot, (error) => {
-      config.memory = true;
-      problem("storage", error);
-      boot();
-    });
+  if (options.core === "wasm")
+    try {
+      use("wasm", new Worker(options.worker!));
+    } catch (error) {
+      failed("wasm", error); // a worker of another origin
+    }
+  else useTypeScript();
   return client;
 };

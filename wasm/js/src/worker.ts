@@ -4,7 +4,7 @@
 import type { Context } from "./core/types";
 import { newDriver } from "./driver";
 import { database } from "./idb";
-import { compileCore, newWasmCore } from "./wasm-core";
+import { CoreCrash, compileCore, newWasmCore } from "./wasm-core";
 import type { FromWorker, ToWorker } from "./worker-protocol";
 
 const post = (message: FromWorker) => postMessage(message);
@@ -16,24 +16,26 @@ async function open([, , wasm, config, core]: Extract<ToWorker, [0, "open", ...u
     newWasmCore(module, core, random),
     {
       ...config,
-      // An error of ours loses all but its text on the way.
-      notice: (...[kind, value, detail]) => post([0, kind, plain(value), plain(detail)] as FromWorker),
+      notice(...[kind, value, detail]) {
+        if (detail instanceof CoreCrash) post([0, "failed", detail.message]);
+        else post([0, kind, plain(value), plain(detail)] as FromWorker);
+      },
     },
     database(),
   );
   let last: Context | undefined;
-  self.onmessage = async ({ data: [n, method, event] }: MessageEvent) => {
+  self.onmessage = async ({ data: [n, method, arg] }: MessageEvent) => {
     if (method === "add") {
-      if ("context" in event) last = event.context;
-      driver.add({ ...event, context: last });
+      last = arg.context || last;
+      driver.add({ ...arg, context: last });
       return;
     }
-    const result = await driver[method as Exclude<ToWorker[1], "open" | "add">]();
+    const result = await driver[method as Exclude<ToWorker[1], "open" | "add">](arg);
     if (n) post([n, result]);
   };
-  post([0, "ready"]);
 }
 
+// An error of ours would lose all but its text on the way.
 // biome-ignore lint/suspicious/noExplicitAny: whatever a notice carries
 const plain = (v: any) => (v instanceof Error ? { ...v, message: v.message } : v);
 
