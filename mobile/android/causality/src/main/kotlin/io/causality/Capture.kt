@@ -47,7 +47,10 @@ internal class Capture(
         context.registerComponentCallbacks(this)
         recorder.call { client ->
             this.job = job
-            if (crashes != null) sendCrashes(client)
+            if (crashes != null) {
+                sendCrashes(client)
+                crashes.rehearse()
+            }
             attempt { appLabel = context.applicationInfo.loadLabel(context.packageManager).toString() }
             attempt { network = NetworkWatch(context, ::onNetwork).also(NetworkWatch::start) }
             // Should the app be killed while it is in front, there is no other moment to ask for this.
@@ -112,8 +115,8 @@ internal class Capture(
         if (!screenViews) return
         val now = System.currentTimeMillis()
         recorder.call { client ->
-            // An activity without a title of its own has the app's.
-            val own = title?.trim()?.takeUnless { it.isEmpty() || it == appLabel }
+            // An activity without a title of its own has the app's, or its class's.
+            val own = title?.trim()?.takeUnless { it.isEmpty() || it == appLabel || it == screenClass }
             val name = own ?: screenClass.substringAfterLast('.').substringAfterLast('$')
             val event = ScreenView(screenName = name, screenClass = screenClass, previousScreen = screen)
             screen = name

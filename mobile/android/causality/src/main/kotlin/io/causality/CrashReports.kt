@@ -36,6 +36,7 @@ internal class CrashReports(
     private val beforeEnd: () -> Unit,
 ) : Thread.UncaughtExceptionHandler {
     private val crashed = AtomicBoolean()
+    private var id = UUID(0, 0)
     private var ballast: ByteArray? = ByteArray(BALLAST)
     private var previous: Thread.UncaughtExceptionHandler? = null
 
@@ -46,6 +47,13 @@ internal class CrashReports(
         previous = Thread.getDefaultUncaughtExceptionHandler()
         active = true
         Thread.setDefaultUncaughtExceptionHandler(this)
+    }
+
+    /** Does once, in memory, what a crash will do, so that no class is loaded then; not for the main thread. */
+    fun rehearse() {
+        id = UUID.randomUUID()
+        DataOutputStream(ByteArrayOutputStream()).use { report(RuntimeException(IllegalStateException()), 0, it) }
+        files(folder())
     }
 
     /** Somebody may have chained to this handler since; then it stays, and only passes crashes on. */
@@ -73,19 +81,8 @@ internal class CrashReports(
 
     private fun write(error: Throwable) {
         val now = System.currentTimeMillis()
-        val who = visit()
         val bytes = ByteArrayOutputStream(4 shl 10)
-        DataOutputStream(bytes).apply {
-            writeByte(FORMAT)
-            writeUTF(uuid7(now))
-            writeLong(now)
-            writeUTF(who.anonymousId)
-            writeUTF(who.userId)
-            writeUTF(who.sessionId)
-            writeUTF(error.javaClass.name.take(MAX_NAME))
-            writeUTF((messageOf(error) ?: "").take(MAX_MESSAGE))
-            writeUTF(trace(error))
-        }
+        report(error, now, DataOutputStream(bytes))
         val dir = folder()
         dir.mkdirs()
         if (files(dir).size >= MAX_FILES) return // it crashes at every start, and the first ones say why
@@ -96,10 +93,23 @@ internal class CrashReports(
         }
     }
 
+    private fun report(error: Throwable, now: Long, out: DataOutputStream) {
+        val who = visit()
+        out.writeByte(FORMAT)
+        out.writeUTF(uuid7(now, id))
+        out.writeLong(now)
+        out.writeUTF(who.anonymousId)
+        out.writeUTF(who.userId)
+        out.writeUTF(who.sessionId)
+        out.writeUTF(error.javaClass.name.take(MAX_NAME))
+        out.writeUTF((messageOf(error) ?: "").take(MAX_MESSAGE))
+        out.writeUTF(trace(error))
+    }
+
     internal companion object {
         private const val PREFIX = "crash-"
         private const val FORMAT = 1
-        private const val BALLAST = 128 shl 10
+        private const val BALLAST = 256 shl 10
         private const val MAX_FILES = 5
         private const val MAX_NAME = 200
         private const val MAX_MESSAGE = 1_000
@@ -158,8 +168,8 @@ internal class CrashReports(
             return out.toString()
         }
 
-        private fun uuid7(millis: Long): String {
-            val random = UUID.randomUUID()
+        private fun uuid7(millis: Long, rehearsed: UUID): String {
+            val random = if (rehearsed.leastSignificantBits != 0L) rehearsed else UUID.randomUUID()
             val high = (millis shl 16) or 0x7000L or (random.mostSignificantBits and 0x0fffL)
             return UUID(high, random.leastSignificantBits).toString()
         }
