@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 
 // Bytes after gzip -9. causality.js is what a page waits for (aim 3,277); the other two come once it runs, one of them.
-const limits = { "causality.js": 4096, "causality-core.js": 6400, "causality-worker.js": 4096 };
+const limits = { "causality.js": 4096, "causality-core.js": 7168, "causality-worker.js": 5120 };
 
 const print = (...cells) =>
   console.log(cells[0].padEnd(22), ...cells.slice(1).map((c) => String(c).padStart(8)));

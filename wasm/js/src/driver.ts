@@ -5,7 +5,8 @@
 // Nothing here throws into its caller, and add neither waits for storage nor begins any.
 
 import { appendBody, type CausalityError } from "./core";
-import type { Change, CoreLike, EventInput, Request, Response, Stats } from "./core/types";
+import type { Change, CoreLike, EventInput, Request, Response } from "./core/types";
+import type { DriverStats } from "./core/vocabulary";
 import { type Database, memoryQueue, type Queue, storedQueue } from "./idb";
 
 export type Notice =
@@ -30,13 +31,6 @@ export interface DriverConfig {
   /** Keep nothing on the device. */
   memory?: boolean;
   notice(...notice: Notice): void;
-}
-
-/** Stats of a core, and of what its driver runs on. */
-export interface DriverStats extends Stats {
-  storage: "indexeddb" | "memory";
-  /** Whether this tab sends for all tabs. */
-  leads: boolean;
 }
 
 export interface Driver {

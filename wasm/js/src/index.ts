@@ -2,7 +2,7 @@
 // front.
 import { type Client, type Options, init as start } from "./page";
 
-export type { Context, Properties, Traits } from "./core/types";
+export type { Context, Properties, Traits } from "./core/vocabulary";
 export type { Client, Extra, Options, Stats } from "./page";
 export type { TypedEvents } from "./typed";
 

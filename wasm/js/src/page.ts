@@ -6,9 +6,10 @@
 // when the page goes away.
 
 import { newIds } from "./core/ids";
-import type { Context, CoreConfig, EventInput, Properties, Traits } from "./core/types";
+import type { CoreConfig, EventInput } from "./core/types";
 import { newVisitor, type Visitor } from "./core/visitor";
-import type { DriverConfig, DriverStats } from "./driver";
+import type { Context, DriverStats, Properties, Traits } from "./core/vocabulary";
+import type { DriverConfig } from "./driver";
 import type { TypedEvents } from "./typed";
 import type { Method } from "./worker-protocol";
 
