@@ -79,7 +79,7 @@ func reserve(size int32) unsafe.Pointer {
 	if size < 0 || size > maxInput {
 		return nil
 	}
-	if cap(input) < int(size) || cap(input) > 1<<20 && size < 1<<16 {
+	if input == nil || cap(input) < int(size) || cap(input) > 1<<20 && size < 1<<16 {
 		input = make([]byte, size, max(size, 1<<12))
 	}
 	input = input[:size]

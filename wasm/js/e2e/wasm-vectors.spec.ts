@@ -21,7 +21,7 @@ async function replayer(): Promise<string> {
     },
     bundle: true,
     write: false,
-    format: "iife",
+    format: "esm",
     target: "es2020",
     // test/replay.ts can read files too, which a page does not ask it to.
     plugins: [
@@ -46,15 +46,15 @@ declare global {
 }
 
 for (const file of files) {
-  test(`core.wasm does in Chromium as ${file} says`, async ({ page, site, core }) => {
-    test.skip(core !== "wasm", "the same core.wasm either way");
+  test(`core.wasm does in Chromium as ${file} says`, async ({ page, site }) => {
     site.serve("/replay.js", "text/javascript", await replayer());
     site.serve(
       "/vectors",
       "text/html",
-      '<!doctype html><title>Vectors</title><script src="/replay.js"></script>',
+      '<!doctype html><title>Vectors</title><script type="module" src="/replay.js"></script>',
     );
     await page.goto(site.url("/vectors"));
+    await page.waitForFunction(() => window.replay);
     const text = readFileSync(join(root, "../../sdk/vectors", file), "utf8");
     // Bigints do not travel from the page: both sides become text there.
     const results = await page.evaluate(

@@ -105,6 +105,7 @@ export class CoreInstance {
   private readonly memory: WebAssembly.Memory;
   private readonly reserve: (size: number) => number;
   private readonly run: (call: number, now: number) => number;
+  private crash: CoreCrash | undefined;
 
   constructor(module: WebAssembly.Module, random: () => bigint) {
     const memory = () => this.memory.buffer; // another buffer once memory has grown
@@ -122,19 +123,29 @@ export class CoreInstance {
     (Reflect.get(exports, "_initialize") as () => void)();
   }
 
-  /** Throws a CausalityError for an event that is refused, and an Error when the core has crashed. */
+  /** Throws a CausalityError for an event that is refused, and a CoreCrash from the first crash on. */
   call(name: Call, now = 0, input = new Tape()): Answer {
-    const at = this.reserve(input.size);
-    if (!at) throw new Error(`the core takes no ${input.size} bytes at once`);
-    input.write(new Uint8Array(this.memory.buffer, at, input.size));
-    const reply = this.run(name, now); // may grow the memory, and then its buffer is another
-    const answer = new Answer(this.memory.buffer, reply);
-    const end = answer.byte();
-    if (end === 0) return answer;
-    if (end === 1) throw new CausalityError(answer.text(), answer.text(), answer.text() || undefined);
-    throw new Error(`the core has crashed: ${answer.text()}`);
+    if (this.crash) throw this.crash;
+    try {
+      const at = this.reserve(input.size);
+      if (!at) throw new Error(`it takes no ${input.size} bytes at once`);
+      input.write(new Uint8Array(this.memory.buffer, at, input.size));
+      const reply = this.run(name, now); // may grow the memory, and then its buffer is another
+      const answer = new Answer(this.memory.buffer, reply);
+      const end = answer.byte();
+      if (end === 0) return answer;
+      if (end === 1) throw new CausalityError(answer.text(), answer.text(), answer.text() || undefined);
+      throw new Error(answer.text());
+    } catch (error) {
+      if (error instanceof CausalityError) throw error;
+      this.crash = new CoreCrash(`the core has crashed: ${(error as Error).message}`);
+      throw this.crash;
+    }
   }
 }
+
+/** The core is not to be used again; its queue is as the last commit left it. */
+export class CoreCrash extends Error {}
 
 const utf8 = new TextDecoder();
 const encoder = new TextEncoder();
