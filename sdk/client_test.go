@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -653,5 +655,103 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 		if got := retryAfter(header, at); got != micros(want) {
 			t.Errorf("retryAfter(%q) = %d, want %s", header, got, want)
 		}
+	}
+}
+
+func TestAQueueFileThatIsDamagedInUseIsReplacedAndCounted(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(file string) error{
+		"cut off": func(file string) error { return os.Truncate(file, 2*int64(os.Getpagesize())) },
+		"overwritten": func(file string) error {
+			f, err := os.OpenFile(file, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, 1<<20), 2*int64(os.Getpagesize()))
+			return errors.Join(err, f.Close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &server{}
+			var up atomic.Bool
+			s.status = func(int) (int, http.Header) {
+				if up.Load() {
+					return 200, nil
+				}
+				return 503, nil
+			}
+			file := filepath.Join(t.TempDir(), "queue")
+			c := start(t, s, func(o *Options) { o.QueueFile = file })
+			const lost = 50
+			for n := range lost {
+				track(t, c, fmt.Sprintf("lost %d", n))
+			}
+			if err := c.Flush(t.Context()); !errors.Is(err, ErrUndelivered) || c.Stats().QueueError != nil {
+				t.Fatalf("Flush = %v, stats %+v", err, c.Stats())
+			}
+			if err := harm(file); err != nil {
+				t.Fatal(err)
+			}
+			up.Store(true)
+			track(t, c, "after")
+			_ = c.Flush(t.Context()) // finds the damage
+			if err := c.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if stats := c.Stats(); stats.Sent != 1 || stats.Dropped["damaged"] != lost || stats.QueueError == nil || stats.InMemory {
+				t.Errorf("stats are %+v, want the damage counted, and a new file in use", stats)
+			}
+			if err := c.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(file + ".damaged"); err != nil {
+				t.Error(err)
+			}
+			last := s.seen()[len(s.seen())-1]
+			if names := strings.Join(last.names, ","); names != "after" {
+				t.Errorf("the last request carries %q, want what came after", names)
+			}
+		})
+	}
+}
+
+func TestAQueueFileThatCannotBeFallsBackToMemory(t *testing.T) {
+	t.Parallel()
+	folder, err := os.MkdirTemp("", "queue") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	if err := os.WriteFile(filepath.Join(folder, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Listen("unix", filepath.Join(folder, "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	for name, path := range map[string]string{
+		"a folder":         folder,
+		"below a file":     filepath.Join(folder, "file", "queue"),
+		"of too long name": filepath.Join(folder, strings.Repeat("x", 300)),
+		"of no valid name": filepath.Join(folder, "a\x00b"),
+		"a socket":         filepath.Join(folder, "socket"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &server{}
+			c := start(t, s, func(o *Options) { o.QueueFile = path })
+			if stats := c.Stats(); !stats.InMemory || stats.QueueError == nil {
+				t.Errorf("stats are %+v, want InMemory and why", stats)
+			}
+			track(t, c, "delivered anyway")
+			if err := c.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if len(s.seen()) != 1 {
+				t.Error("the event was not delivered")
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -79,7 +80,7 @@ func (o *Options) complete() error {
 	if o.QueueFile != "" {
 		standard = 64 << 20
 	}
-	between(&wrong, "QueueBytes", &o.QueueBytes, standard, 2<<20, 16<<30)
+	between(&wrong, "QueueBytes", &o.QueueBytes, standard, 2<<20, min(16<<30, math.MaxInt))
 
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

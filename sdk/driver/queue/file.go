@@ -57,6 +57,9 @@ func Open(path string) (*File, Contents, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, Contents{}, fmt.Errorf("open queue: %w", err)
 	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, Contents{}, fmt.Errorf("open queue: %s is a folder or a device, not a file", path)
+	}
 	f := &File{path: path}
 	contents, err := f.load()
 	if errors.Is(err, ErrDamaged) {
