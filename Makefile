@@ -71,9 +71,8 @@ lint: setup ## Check formatting, vet, staticcheck, buf, web lint and types
 	@.ci/lint
 
 .PHONY: generate
-generate: setup ## Regenerate Go and TypeScript from proto
+generate: setup ## Regenerate Go, TypeScript and the typed events of every SDK from proto
 	@webapp/node_modules/.bin/buf generate --template proto/buf.gen.yaml
-	@cd .tools && GOWORK=off go run ./typedevents
 
 .PHONY: bench
 bench: setup build ## Measure against the goals; writes backend/bench/latest.json
