@@ -60,7 +60,7 @@ export interface PageSetup {
 
 /** Serves pages that a test describes, on every host name of this machine. */
 export class Site {
-  private pages = new Map<string, { headers: Record<string, string>; text: string }>();
+  private pages = new Map<string, { headers: Record<string, string>; text: string | Buffer }>();
   private server: Server;
 
   constructor(private core: string) {
@@ -82,7 +82,7 @@ export class Site {
   }
 
   /** Serves text at a path. */
-  serve(path: string, type: string, text: string, headers: Record<string, string> = {}): void {
+  serve(path: string, type: string, text: string | Buffer, headers: Record<string, string> = {}): void {
     this.pages.set(path, { headers: { "Content-Type": type, ...headers }, text });
   }
 
