@@ -10,7 +10,7 @@ export default defineConfig<SiteOptions>({
   reporter: [["list"]],
   use: { launchOptions: { executablePath, args: chromiumArgs } },
   projects: [
-    { name: "ts", use: { core: "ts" } },
+    { name: "ts", use: { core: "ts" }, testIgnore: /wasm-/ },
     { name: "wasm", use: { core: "wasm" }, testIgnore: /queue\.spec/ },
   ],
 });
