@@ -100,20 +100,17 @@ export function declarations() {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(bundles);
   const dist = join(root, "dist");
-  mkdirSync(dist, { recursive: true });
   for (const name of names) {
     const known = bundles[name];
     if (!known) throw new Error(`build.mjs: no bundle ${name}; there are ${Object.keys(bundles).join(", ")}`);
-    if (name === "index")
-      for (const old of readdirSync(dist))
-        if (/^chunk-|^core$|\.d\.ts$/.test(old)) rmSync(join(dist, old), { recursive: true });
-    for (const [file, code] of Object.entries(await bundle(name, known)))
-      writeFileSync(join(dist, file), code);
-    if (name !== "index") continue;
-    for (const [file, text] of Object.entries(declarations())) {
+    const files = { ...(await bundle(name, known)), ...(name === "index" && declarations()) };
+    for (const [file, text] of Object.entries(files)) {
       mkdirSync(dirname(join(dist, file)), { recursive: true });
       writeFileSync(join(dist, file), text);
     }
+    if (name === "index")
+      for (const old of readdirSync(dist, { recursive: true }))
+        if (/(^|\/)chunk-|\.d\.ts$/.test(old) && !(old in files)) rmSync(join(dist, old));
   }
   cpSync(join(root, "../../LICENSE"), join(root, "LICENSE"));
 }
