@@ -65,8 +65,9 @@ type Client struct {
 
 // call is something to do with the core at a time.
 type call struct {
-	at core.Micros
-	do func(c *core.Core, at core.Micros) (wake bool, err error)
+	at    core.Micros
+	event bool // it adds one
+	do    func(c *core.Core, at core.Micros) (wake bool, err error)
 }
 
 // Open starts a client whose queue file lies in dir, a folder of the app's own; an
@@ -164,7 +165,8 @@ func (call call) run(c *core.Core) (wake bool, err error) {
 	return call.do(c, call.at)
 }
 
-// do makes a call with the core: now, or once the queue is open.
+// do makes a call with the core: now, or once the queue is open. bytes is the size of
+// the event that it adds, 0 if it adds none.
 func (c *Client) do(bytes int, f func(c *core.Core, at core.Micros) (wake bool, err error)) error {
 	c.mu.Lock()
 	if c.closing {
@@ -174,17 +176,21 @@ func (c *Client) do(bytes int, f func(c *core.Core, at core.Micros) (wake bool, 
 	if d := c.driver; d != nil {
 		c.mu.Unlock()
 		return d.Do(func(k *core.Core, now core.Micros) (wake bool, err error) {
-			return call{now, f}.run(k)
+			return call{at: now, do: f}.run(k)
 		})
 	}
 	defer c.mu.Unlock()
-	if len(c.early) >= mostEarly || c.earlyBytes+bytes > mostEarlyBytes {
+	most := mostEarly
+	if bytes == 0 { // what is no event has room when events have none any more
+		most *= 2
+	}
+	if len(c.early) >= most || c.earlyBytes+bytes > mostEarlyBytes {
 		if bytes > 0 {
 			c.refused++
 		}
 		return core.ErrQueueFull
 	}
-	c.early = append(c.early, call{now(), f})
+	c.early = append(c.early, call{now(), bytes > 0, f})
 	c.earlyBytes += bytes
 	return nil
 }
@@ -294,10 +300,12 @@ func (c *Client) record(e *core.Event, problem error, about func(*core.Visitor, 
 	})
 }
 
-// visit changes the visitor without an event.
+// visit changes the visitor without an event; after opting out there is none.
 func (c *Client) visit(f func(*core.Visitor, core.Micros)) error {
 	return c.do(0, func(k *core.Core, at core.Micros) (bool, error) {
-		f(k.Visitor(), at)
+		if !k.Stats().OptedOut {
+			f(k.Visitor(), at)
+		}
 		return true, nil
 	})
 }

@@ -192,6 +192,7 @@ func TestNothingWaitsForALockedFile(t *testing.T) {
 	defer held.Close()
 	log := &logs{}
 	c := open(t, dir, s, log)
+	c.OnForeground()
 	track(t, c, "first")
 	if err := c.Identify("u1", nil); err != nil {
 		t.Fatal(err)
@@ -242,6 +243,7 @@ func TestWhatWaitsForTheFileIsBounded(t *testing.T) {
 	if kept > mostEarly || refused == 0 {
 		t.Fatalf("%d events were kept, %d refused", kept, refused)
 	}
+	c.Reset() // finds room
 	flush(t, c)
 	if n := len(s.seen()); n != kept || c.Stats().Dropped("queue_full") != int64(refused) {
 		t.Errorf("%d of %d arrived, %d counted as refused", n, kept, c.Stats().Dropped("queue_full"))
@@ -326,8 +328,9 @@ func TestOptingOutForgetsAcrossRestarts(t *testing.T) {
 	ready(t, c)
 	before := c.AnonymousID()
 	c.SetOptOut(true)
-	if !c.OptedOut() || c.UserID() != "" {
-		t.Errorf("opted out %v, user %q", c.OptedOut(), c.UserID())
+	c.Reset()
+	if !c.OptedOut() || c.UserID() != "" || c.AnonymousID() != "" {
+		t.Errorf("opted out %v, user %q, anonymous %q", c.OptedOut(), c.UserID(), c.AnonymousID())
 	}
 	if err := c.Close(10_000); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,12 @@ func (c *Client) Stats() (s *Stats) {
 	c.mu.Lock()
 	d := c.driver
 	s.storage = "opening"
-	s.stats.Queued, s.stats.OptedOut = len(c.early), c.optedOut
+	s.stats.OptedOut = c.optedOut
+	for _, call := range c.early {
+		if call.event {
+			s.stats.Queued++
+		}
+	}
 	c.mu.Unlock()
 	if d != nil {
 		s.stats, s.storage = d.Stats(), "file"
