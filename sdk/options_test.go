@@ -96,7 +96,7 @@ func TestWaitForRoomLosesNothing(t *testing.T) {
 			return 200, nil
 		}}
 		c := start(t, s, func(o *Options) { o.WaitForRoom, o.QueueBytes = true, 2<<20 })
-		const callers, each = 4, 2000
+		const callers, each = 4, 1000
 		pad := strings.Repeat("p", 1000)
 		var group sync.WaitGroup
 		for caller := range callers {

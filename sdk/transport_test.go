@@ -179,7 +179,7 @@ func TestEventsAcceptedWhileClosingAreDelivered(t *testing.T) {
 	for name, withFile := range map[string]bool{"memory": false, "file": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for range 20 {
+			for range 5 {
 				s := &server{}
 				file := filepath.Join(t.TempDir(), "queue")
 				c := start(t, s, func(o *Options) {
