@@ -114,6 +114,7 @@ const year = 31_536_000; // s
 const OUT = "out"; // the record of somebody who wants to be left alone
 
 const now = () => Date.now() * 1e3;
+const id = (v: string) => v && `${v}`; // callers without types pass numbers
 const newId = newIds(() => crypto.getRandomValues(new BigUint64Array(1))[0]!);
 
 /** load gives the TypeScript gear. */
@@ -416,15 +417,18 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
       }),
     ),
     page: guard((properties) => record({ name: "page_view", properties: { ...properties } })),
-    identify: guard((userId, traits) =>
-      record({ type: 2, userId, traits }, () => visitor!.identify(now(), userId)),
-    ),
-    group: guard((groupType, groupId, traits) => {
+    identify: guard((user, traits) => {
+      const userId = id(user);
+      record({ type: 2, userId, traits }, () => visitor!.identify(now(), userId));
+    }),
+    group: guard((type, group, traits) => {
+      const groupType = id(type);
+      const groupId = id(group);
       const join = () => visitor!.join(groupType, groupId);
       if (groupId) record({ type: 3, groupType, groupId, traits }, join);
       else known(join);
     }),
-    alias: guard((userId, previousId) => record({ type: 4, userId, previousId })),
+    alias: guard((userId, previousId) => record({ type: 4, userId: id(userId), previousId: id(previousId) })),
     reset: guard(() =>
       known(() => {
         visitor!.reset(now());

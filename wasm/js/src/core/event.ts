@@ -66,10 +66,13 @@ const object = (path: string, v: Properties | undefined): string => {
   return s == "{}" ? "" : s;
 };
 
+// Callers without types pass numbers.
+const id = (v: string | undefined) => v && `${v}`;
+
 export const packGroups = (groups: Record<string, string>): string[] =>
   Object.keys(groups)
     .sort(byBytes)
-    .map((kind) => pack(kind, groups[kind]));
+    .map((kind) => pack(kind, id(groups[kind])));
 
 /**
  * Encodes an event as causality.event.v1.Event, its fields in the order of their numbers, a character for each byte. One
@@ -97,15 +100,15 @@ export function encodeEvent(now: number, e: EventInput): string {
   for (const key in traits.add)
     if (!/num|big/.test(typeof traits.add[key])) invalid(`traits.add.${key}`, "is no number");
   const out = pack(
-    e.id || "0".repeat(36),
+    id(e.id) || "0".repeat(36),
     type,
-    e.name,
+    id(e.name),
     time(timestamp),
-    e.userId,
-    e.anonymousId,
-    e.sessionId,
+    id(e.userId),
+    id(e.anonymousId),
+    id(e.sessionId),
     packGroups(groups),
-    e.correlationId,
+    id(e.correlationId),
     [encodeContext(e.context)],
     object("properties", e.properties),
     [
@@ -116,9 +119,9 @@ export function encodeEvent(now: number, e: EventInput): string {
         traits.unset?.map(utf8),
       ),
     ],
-    e.groupType,
-    e.groupId,
-    e.previousId,
+    id(e.groupType),
+    id(e.groupId),
+    id(e.previousId),
   );
   if (out.length > 32768)
     throw new CausalityError("too_large", "invalid event: event is larger than 32 KiB", "event");
