@@ -6,17 +6,21 @@ import (
 	"testing"
 )
 
-// TestAProgramInC builds the library as a phone's build does, but for this machine,
-// and runs a program in C over it.
+// TestAProgramInC builds the library as the Swift wrapper gets it, and runs a program
+// in C over it and over another Go library.
 func TestAProgramInC(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	archive, program := filepath.Join(dir, "libcausality_core.a"), filepath.Join(dir, "use")
-	for _, command := range []*exec.Cmd{
-		exec.Command("go", "build", "-buildmode=c-archive", "-trimpath", "-gcflags=all=-l", "-ldflags=-s -w", "-o", archive, "."),
-		exec.Command("gcc", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-I.", "-o", program, "testdata/use.c", archive, "-lpthread"),
-		exec.Command(program, dir),
-	} {
+	archive, other, program := filepath.Join(dir, "libcausality_core.a"), filepath.Join(dir, "other.a"), filepath.Join(dir, "use")
+	commands := []*exec.Cmd{
+		exec.Command("../bind", "archive", dir),
+		exec.Command("go", "build", "-buildmode=c-archive", "-trimpath", "-gcflags=all=-l", "-ldflags=-s -w", "-o", other, "./testdata/other"),
+		exec.Command("gcc", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined", "-I.", "-o", program, "testdata/use.c", archive, other, "-lpthread"),
+	}
+	for range 3 {
+		commands = append(commands, exec.Command(program, t.TempDir()))
+	}
+	for _, command := range commands {
 		if out, err := command.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", command, err, out)
 		}

@@ -1,12 +1,15 @@
 // A program over the C library, run by cabi_test.go: it opens, records, flushes
 // against a transport of its own, closes, and then calls everything with handles
-// that are closed, unknown or 0. It prints what is wrong and ends with the count.
+// that are closed, unknown or 0. Meanwhile it uses another Go library, with a
+// runtime of its own. It prints what is wrong and ends with the count.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "causality_core.h"
+
+extern char *OtherText(int n);
 
 static int wrong;
 
@@ -119,8 +122,23 @@ static void misuse(cz_handle none) {
 	cz_free(NULL);
 }
 
+static void *other(void *unused) {
+	(void)unused;
+	int different = 0;
+	for (int n = 0; n < 20000; n++) {
+		char want[32], *text = OtherText(n);
+		snprintf(want, sizeof want, "other %d", n);
+		different += strcmp(text, want) != 0;
+		free(text);
+	}
+	CHECK(different == 0);
+	return NULL;
+}
+
 int main(int count, char **arguments) {
 	if (count != 2) return 100;
+	pthread_t beside;
+	pthread_create(&beside, NULL, other, NULL);
 	struct server server = {.down = 1};
 	pthread_mutex_init(&server.mutex, NULL);
 	char *error = NULL;
@@ -167,5 +185,6 @@ int main(int count, char **arguments) {
 	misuse(client);
 	misuse(0);
 	misuse(UINT64_MAX);
+	pthread_join(beside, NULL);
 	return wrong;
 }
