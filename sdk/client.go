@@ -11,7 +11,8 @@
 //     request to request, and [Client.Track] puts it into events by their context;
 //     the module sdk/otel takes it from traces, and shows Stats as metrics.
 //   - The typed events, such as [PurchaseComplete], have the names and properties that
-//     the server's reports know.
+//     the server's reports know. What is not set is not sent; where zero is a value the
+//     field is a pointer, as in Revenue: new(12.5).
 //
 // Package core holds the policy, package driver gives it a clock and a queue; this
 // package adds HTTP, logs and the vocabulary of Go programs.

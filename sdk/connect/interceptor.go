@@ -5,7 +5,6 @@ package causalityconnect
 
 import (
 	"context"
-	"errors"
 
 	"connectrpc.com/connect"
 	causality "github.com/causality-project/causality/sdk"
@@ -31,15 +30,12 @@ func (interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			return next(ctx, req)
 		}
 		ctx = causality.Correlate(ctx, req.Header())
-		id := causality.CorrelationID(ctx)
-		res, err := next(ctx, req)
-		if refusal := new(connect.Error); errors.As(err, &refusal) {
-			refusal.Meta().Set(causality.CorrelationHeader, id)
+		// Not through the response or error, of which a failing call has none and the
+		// other may be shared by many.
+		if call, ok := connect.CallInfoForHandlerContext(ctx); ok {
+			call.ResponseHeader().Set(causality.CorrelationHeader, causality.CorrelationID(ctx))
 		}
-		if err == nil && res != nil {
-			res.Header().Set(causality.CorrelationHeader, id)
-		}
-		return res, err
+		return next(ctx, req)
 	}
 }
 

@@ -31,8 +31,12 @@ func serve(t *testing.T) *httptest.Server {
 	mux.Handle("/unary", connect.NewUnaryHandler("/unary", func(ctx context.Context, _ *request) (*response, error) {
 		return answer(causality.CorrelationID(ctx)), nil
 	}, intercepted))
-	mux.Handle("/fails", connect.NewUnaryHandler("/fails", func(ctx context.Context, _ *request) (*response, error) {
-		return nil, connect.NewError(connect.CodeNotFound, errors.New("there is none"))
+	shared := connect.NewError(connect.CodeNotFound, errors.New("there is none"))
+	mux.Handle("/fails", connect.NewUnaryHandler("/fails", func(context.Context, *request) (*response, error) {
+		return nil, shared
+	}, intercepted))
+	mux.Handle("/fails-plainly", connect.NewUnaryHandler("/fails-plainly", func(context.Context, *request) (*response, error) {
+		return nil, errors.New("there is none")
 	}, intercepted))
 	mux.Handle("/server", connect.NewServerStreamHandler("/server", func(ctx context.Context, _ *request, s *connect.ServerStream[wrapperspb.StringValue]) error {
 		return s.Send(wrapperspb.String(causality.CorrelationID(ctx)))
@@ -122,15 +126,25 @@ func TestEveryKindOfCallCarriesTheCorrelationID(t *testing.T) {
 	}
 }
 
+// TestARefusalNamesTheCorrelationIDToo calls at once, since handlers may share an
+// error.
 func TestARefusalNamesTheCorrelationIDToo(t *testing.T) {
 	t.Parallel()
 	server := serve(t)
-	c := connect.NewClient[wrapperspb.StringValue, wrapperspb.StringValue](server.Client(), server.URL+"/fails",
-		connect.WithInterceptors(causalityconnect.NewInterceptor()))
-	_, err := c.CallUnary(causality.WithCorrelationID(t.Context(), "job-7"), connect.NewRequest(wrapperspb.String("")))
-	refusal := new(connect.Error)
-	if !errors.As(err, &refusal) || refusal.Meta().Get(causality.CorrelationHeader) != "job-7" {
-		t.Errorf("the refusal is %v with %v, want job-7 in it", err, refusal.Meta())
+	for _, path := range []string{"/fails", "/fails-plainly"} {
+		for n := range 10 {
+			id := fmt.Sprintf("job-%d", n)
+			t.Run(path[1:]+" "+id, func(t *testing.T) {
+				t.Parallel()
+				c := connect.NewClient[wrapperspb.StringValue, wrapperspb.StringValue](server.Client(), server.URL+path,
+					connect.WithInterceptors(causalityconnect.NewInterceptor()))
+				_, err := c.CallUnary(causality.WithCorrelationID(t.Context(), id), connect.NewRequest(wrapperspb.String("")))
+				refusal := new(connect.Error)
+				if !errors.As(err, &refusal) || refusal.Meta().Get(causality.CorrelationHeader) != id {
+					t.Errorf("the refusal is %v with %v, want %s in it", err, refusal.Meta(), id)
+				}
+			})
+		}
 	}
 }
 
