@@ -125,7 +125,7 @@ func (f *File) open() error {
 				return err
 			}
 			if found := meta.Get(formatKey); found != nil && !bytes.Equal(found, format) {
-				return fmt.Errorf("%w %q; use that version, or another file", errNewer, found)
+				return fmt.Errorf("%w, %q; use that version, or another file", errNewer, found)
 			}
 			if _, err := tx.CreateBucketIfNotExists(blocksBucket); err != nil {
 				return err
@@ -148,7 +148,7 @@ func syncFolder(path string) {
 	}
 }
 
-var errNewer = errors.New("its format is of a newer version:")
+var errNewer = errors.New("its format is of a newer version")
 
 func fromSystem(err error) bool {
 	var path *fs.PathError
