@@ -168,12 +168,13 @@ test("twenty pages that are left at once have their twenty events", async ({ pag
   await expectEvents(name, 20);
 });
 
-test("tabs that are closed at once have their events", async ({ page, site, context }) => {
+test("tabs that are closed at once have their events", async ({ page, site, context, core }) => {
   const name = unique();
   site.page("/closed");
   for (let i = 0; i < 10; i++) {
     const tab = await context.newPage();
     await tab.goto(site.url("/closed"));
+    await expect.poll(() => tab.evaluate(async () => (await window.causality.stats()).core)).toBe(core);
     await track(tab, name, { i });
     await tab.close({ runBeforeUnload: true });
   }

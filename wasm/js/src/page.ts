@@ -105,7 +105,7 @@ export interface Gear {
   terminate(): void;
 }
 
-const mostKept = 250; // events
+const mostKept = 1000; // events
 const beaconBytes = 6e4; // browsers let 64 KiB outlive their page
 const saveWithin = 100; // ms
 const patience = 1e4; // ms until a gear answers

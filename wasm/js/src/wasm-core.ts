@@ -76,7 +76,19 @@ export function newWasmCore(
   );
   // The core is not to be polled again until a commit is reported, so one answer at a time is enough.
   return {
-    add: (now, event) => instance.call(Call.Add, now, new Tape().rest(eventText(event))).flag(),
+    add: (now, event) => {
+      const add = (text: string) => instance.call(Call.Add, now, new Tape().rest(text)).flag();
+      let text: string;
+      try {
+        text = eventText(event);
+      } catch (error) {
+        try {
+          add("{}"); // which the core refuses too, and so counts
+        } catch {}
+        throw error;
+      }
+      return add(text);
+    },
     poll: (now) => command(instance.call(Call.Poll, now)),
     deadline: (now) => instance.call(Call.Deadline, now).number(),
     committed: (now, ok) => void instance.call(Call.Committed, now, new Tape().numbers(+ok)),
