@@ -11,6 +11,9 @@ const post = (message: FromWorker) => postMessage(message);
 const random = () => crypto.getRandomValues(new BigUint64Array(1))[0] as bigint;
 
 async function open([, , wasm, config, core]: Extract<ToWorker, [0, "open", ...unknown[]]>) {
+  const run = database();
+  // It opens while the core compiles. What goes wrong is told when the driver asks again.
+  if (!config.memory) run((_, meta) => meta.get("visitor")).catch(() => {});
   const module = await compileCore(wasm);
   const driver = newDriver(
     newWasmCore(module, core, random),
@@ -21,7 +24,7 @@ async function open([, , wasm, config, core]: Extract<ToWorker, [0, "open", ...u
         else post([0, kind, plain(value), plain(detail)] as FromWorker);
       },
     },
-    database(),
+    run,
   );
   let last: Context | undefined;
   self.onmessage = async ({ data: [n, method, arg] }: MessageEvent) => {

@@ -94,8 +94,11 @@ describe("an event is encoded as the TypeScript core encodes it", () => {
 test("a refusal is counted and leaves the core usable", () => {
   const core = open();
   expect(refusal(() => core.add(now, {})).field).toBe("name");
+  expect(refusal(() => core.add(now, { name: "e", properties: { n: Number.NaN } })).field).toBe(
+    "properties.n",
+  );
   core.add(now, { name: "e" });
-  expect(core.stats()).toMatchObject({ queued: 1, dropped: { invalid: 1 } });
+  expect(core.stats()).toMatchObject({ queued: 1, dropped: { invalid: 2 } });
 });
 
 test("a full buffer and a closed core refuse with their reason", () => {
