@@ -40,7 +40,7 @@ type report struct {
 func main() {
 	binary := flag.String("binary", "causality", "the server to measure")
 	out := flag.String("out", "bench/latest.json", "where to keep the results")
-	only := flag.String("only", "", "comma-separated: ingest,idle,start,sdk,trend")
+	only := flag.String("only", "", "comma-separated: start,idle,ingest,sdk,web,mobile,matrix,trend")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -54,6 +54,9 @@ func main() {
 		{"idle", measureIdle},
 		{"ingest", measureIngest},
 		{"sdk", measureSDK},
+		{"web", measureWeb},
+		{"mobile", measureMobile},
+		{"matrix", measureMatrix},
 		{"trend", measureTrend},
 	}
 	path, err := filepath.Abs(*binary)

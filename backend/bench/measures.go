@@ -313,7 +313,8 @@ func measureSDK(ctx context.Context, _ string) ([]result, error) {
 		}
 		results = append(results, result{Name: queue.name, Value: nanoseconds / 1000, Unit: "µs", AtLeast: pointer(queue.atLeast), Aim: pointer(queue.aim)})
 	}
-	return results, nil
+	file, err := measureQueue(ctx)
+	return append(results, file...), err
 }
 
 // goBench runs one Go benchmark and returns the figure of the named unit.
