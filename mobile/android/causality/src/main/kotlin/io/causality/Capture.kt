@@ -5,6 +5,7 @@ import android.content.ComponentCallbacks2
 import android.content.Context
 import android.content.res.Configuration
 import android.os.SystemClock
+import io.causality.internal.mobile.Client
 import java.io.File
 
 /**
@@ -65,7 +66,7 @@ internal class Capture(
         recorder.call { attempt { network?.stop() } }
     }
 
-    private fun sendCrashes(client: io.causality.internal.mobile.Client) {
+    private fun sendCrashes(client: Client) {
         val files = CrashReports.files(folder())
         for (file in files) {
             val crash = CrashReports.read(file) ?: continue
@@ -98,7 +99,10 @@ internal class Capture(
     }
 
     override fun onForeground(away: Long) {
-        recorder.call { it.onForeground() }
+        recorder.call {
+            it.onForeground()
+            attempt { job?.schedule(FlushJob.SAFETY_NET) }
+        }
         refreshContext() // a journey may have changed the time zone or the carrier
         if (appLifecycle) record(AppForeground(backgroundMs = away))
     }

@@ -55,7 +55,7 @@ public class Causality private constructor(private val context: Context, private
     @JvmOverloads
     public fun identify(userId: String, traits: Traits.() -> Unit = {}): Unit = contained(journal) {
         val known = Traits().apply(traits)
-        recorder.call { it.identify(userId, known.toBound()) }
+        recorder.call(important = true) { it.identify(userId, known.toBound()) }
     }
 
     /** Says which company, team or other group the visitor is in from now on; an empty [id] leaves it. */
@@ -72,7 +72,7 @@ public class Causality private constructor(private val context: Context, private
 
     /** Makes the visitor somebody new, for example after a logout. What is queued is still sent. */
     public fun reset() {
-        recorder.call(Client::reset)
+        recorder.call(important = true, Client::reset)
     }
 
     /**
@@ -102,7 +102,7 @@ public class Causality private constructor(private val context: Context, private
 
     /** Clears the queue, forgets the visitor and ignores events until [optIn], across restarts. */
     public fun optOut() {
-        recorder.call {
+        recorder.call(important = true) {
             it.setOptOut(true)
             CrashReports.files(queueFolder(context, settings.writeKey)).forEach(File::delete)
         }
@@ -110,7 +110,7 @@ public class Causality private constructor(private val context: Context, private
 
     /** Ends [optOut]. */
     public fun optIn() {
-        recorder.call { it.setOptOut(false) }
+        recorder.call(important = true) { it.setOptOut(false) }
     }
 
     /** The visitor's id while the user is unknown; empty for a moment after the first start. */

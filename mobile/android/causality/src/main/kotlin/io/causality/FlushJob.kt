@@ -42,7 +42,7 @@ public class FlushJob : JobService() {
 
     /** Asks the system for the job. It replaces an earlier request. */
     internal class Schedule(private val context: Context, private val settings: Settings, private val jobId: Int) {
-        private val jobs = context.getSystemService(Context.JOB_SCHEDULER_SERVICE) as JobScheduler
+        private val jobs by lazy { context.getSystemService(Context.JOB_SCHEDULER_SERVICE) as JobScheduler }
 
         fun schedule(inMillis: Long) {
             val job = JobInfo.Builder(jobId, ComponentName(context, FlushJob::class.java))

@@ -107,13 +107,16 @@ internal class Recorder(
         }
     }
 
-    /** Makes [call] later. It answers false when the call was refused. */
-    fun call(call: (Client) -> Unit): Boolean {
+    /**
+     * Makes [call] later. It answers false when the call was refused. What changes who is recorded, or whether at all,
+     * has room that events do not take.
+     */
+    fun call(important: Boolean = false, call: (Client) -> Unit): Boolean {
         if (closing.get()) {
             late.incrementAndGet()
             return false
         }
-        if (waiting.incrementAndGet() > MAX_WAITING) {
+        if (waiting.incrementAndGet() > if (important) 2 * MAX_WAITING else MAX_WAITING) {
             waiting.decrementAndGet()
             if (refused.getAndIncrement() == 0L) {
                 journal.notice("warning", "causality: events come faster than they can be taken; some were refused")

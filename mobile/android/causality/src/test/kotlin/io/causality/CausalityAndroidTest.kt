@@ -77,7 +77,7 @@ class CausalityAndroidTest {
         causality.flush(1) {}
     }
 
-    private fun Causality.delivered() = runBlocking { withTimeout(60_000) { flush(30_000) } }
+    private fun Causality.delivered() = runBlocking { withTimeout(90_000) { flush(60_000) } }
 
     @Test
     fun `it records and delivers with what the device is`() {

@@ -36,7 +36,7 @@ class IngestServer(@Volatile var answer: (IngestRequest) -> Answer = { Answer.ac
 
     /** Waits until [condition] holds, looking after each request. */
     fun await(what: String, condition: () -> Boolean) {
-        val deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(30)
+        val deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60)
         lock.withLock {
             while (!condition()) {
                 val left = deadline - System.nanoTime()

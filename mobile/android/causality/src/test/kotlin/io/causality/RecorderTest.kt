@@ -85,11 +85,13 @@ class RecorderTest {
         recorder.open { null }
         val taken = (0 until 3_000).count { recorder.track("early") } // the queue's folder does not answer all this time
         val stats = recorder.stats()
+        assertTrue(recorder.call(important = true) { it.identify("ann", null) })
         gate.countDown()
         assertTrue(taken in 1_900..2_000, "took $taken")
         assertEquals(3_000L - taken, stats.dropped["queue_full"])
         assertTrue(recorder.flushed())
         assertEquals(taken, server.named("early").size)
+        assertEquals("ann", recorder.visit.userId)
     }
 
     @Test
@@ -209,7 +211,7 @@ class RecorderTest {
     }
 
     @Test
-    fun `a server that drips its answer ends as a failed attempt`() {
+    fun `a server that does not answer ends as a failed attempt`() {
         val gate = CountDownLatch(1)
         server.answer = { gate.await(); Answer.accept(it) }
         val recorder = open { requestTimeoutMillis = 1_000 }
