@@ -371,7 +371,7 @@ test("without a core events wait in the page, and leave with it", async ({ page,
   site.page("/alone");
   await page.goto(site.url("/alone"));
   await page.evaluate((name) => {
-    window.causality.identify("u-alone", { set: { plan: "pro" }, add: { visits: 1 } });
+    window.causality.identify(`user of ${name}`, { set: { plan: "pro" }, add: { visits: 1 } });
     window.causality.group("company", "acme");
     window.causality.track(name, { total: 1.5, at: new Date(0) });
   }, name);
@@ -380,7 +380,9 @@ test("without a core events wait in the page, and leave with it", async ({ page,
   await page.goto("about:blank");
   await expectEvents(name, 1);
   const [row] = await rows(name, "user_id, properties, page_path, library, session_id");
-  expect(row).toMatchObject({ user_id: "u-alone", page_path: "/alone", library: "causality-web" });
+  expect(row).toMatchObject({ user_id: `user of ${name}`, page_path: "/alone", library: "causality-web" });
+  const [user] = await query(`SELECT traits FROM users WHERE user_id = 'user of ${name}'`);
+  expect(JSON.parse(String(user?.traits))).toEqual({ plan: "pro", visits: 1 });
   expect(JSON.parse(String(row?.properties))).toEqual({ total: 1.5, at: "1970-01-01T00:00:00.000Z" });
 });
 

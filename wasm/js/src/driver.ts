@@ -46,7 +46,7 @@ export interface Driver {
   save(record: string): void;
   optOut(): void;
   optIn(): void;
-  /** Lets another tab lead while the browser keeps this page without running it; until resume. */
+  /** Lets another tab lead while the browser keeps this page without running it; until resume, which tells the record anew. */
   pause(): void;
   resume(): void;
   /** Tries once to send what is queued, and ends. What could not be sent stays in the queue. */
@@ -206,6 +206,37 @@ export function newDriver(
       );
   };
 
+  const readVisitor = () =>
+    database((_, meta): IDBRequest<string> => meta.get("visitor")).then(({ result }) =>
+      notice("visitor", result),
+    );
+
+  const stand = () => {
+    if (unlock || !channel) return;
+    const withdrawal = new AbortController();
+    const { signal } = withdrawal;
+    let release: () => void;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    unlock = () => {
+      unlock = undefined;
+      withdrawal.abort();
+      release();
+      run(() => {
+        leads = false;
+        core.follow();
+      });
+    };
+    elected = new Promise((resolve) => setTimeout(resolve, election));
+    locks
+      .request(name, { signal }, () => {
+        run(() => signal.aborted || lead());
+        return held;
+      })
+      .catch(() => {}); // withdrawn
+  };
+
   const driver: Driver = {
     add(event) {
       added++;
@@ -242,29 +273,8 @@ export function newDriver(
     },
     pause: () => unlock?.(),
     resume() {
-      if (unlock || !channel) return;
-      const withdrawal = new AbortController();
-      const { signal } = withdrawal;
-      let release: () => void;
-      const held = new Promise<void>((resolve) => {
-        release = resolve;
-      });
-      unlock = () => {
-        unlock = undefined;
-        withdrawal.abort();
-        release();
-        run(() => {
-          leads = false;
-          core.follow();
-        });
-      };
-      elected = new Promise((resolve) => setTimeout(resolve, election));
-      locks
-        .request(name, { signal }, () => {
-          run(() => signal.aborted || lead());
-          return held;
-        })
-        .catch(() => {}); // withdrawn
+      if (!memory) readVisitor().catch(() => {}); // as it was before
+      stand();
     },
     async close() {
       core.close();
@@ -279,10 +289,7 @@ export function newDriver(
   if (memory)
     queueMicrotask(() => notice("visitor", undefined)); // not before this driver can be called
   else {
-    database((_, meta): IDBRequest<string> => meta.get("visitor")).then(
-      ({ result }) => notice("visitor", result),
-      () => notice("visitor", undefined), // and the queue tells of the trouble
-    );
+    readVisitor().catch(() => notice("visitor", undefined)); // and the queue tells of the trouble
     if (self.BroadcastChannel) {
       visitors = new BroadcastChannel("causality");
       visitors.onmessage = ({ data }) => notice("visitor", data);
@@ -293,7 +300,7 @@ export function newDriver(
     queue = storedQueue(database, key);
     channel = new BroadcastChannel(name);
     channel.onmessage = ({ data }) => run(() => core.stored(now(), data));
-    driver.resume();
+    stand();
   }
   return driver;
 }

@@ -64,11 +64,12 @@ export interface Extra {
   correlationId?: string;
 }
 
-/** What became of the events, and what the client runs on. */
-export interface Stats extends DriverStats {
-  /** none: no gear could be loaded; events wait in the page and leave with it. */
-  core: "ts" | "wasm" | "none";
-}
+/** What became of the events, and what the client runs on. Without a core, what only that knows is missing. */
+export type Stats = Partial<DriverStats> &
+  Pick<DriverStats, "queued" | "dropped" | "optedOut" | "storage"> & {
+    /** none: neither could be loaded; events wait in the page and leave with it. */
+    core: "ts" | "wasm" | "none";
+  };
 
 /** Sends events. Every method may be called at any time, after close too, and none throws. */
 export interface Client {
@@ -115,7 +116,8 @@ const OUT = "out"; // the record of somebody who wants to be left alone
 
 const now = () => Date.now() * 1e3;
 const id = (v: string) => v && `${v}`; // callers without types pass numbers
-const newId = newIds(() => crypto.getRandomValues(new BigUint64Array(1))[0]!);
+const bits = new BigUint64Array(1);
+const newId = newIds(() => crypto.getRandomValues(bits)[0]!);
 
 /** load gives the TypeScript gear. */
 export const init = (options: Options, load: () => Promise<Gear>): Client => {
@@ -265,7 +267,9 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
           mark = "";
         }
         event.context = context(page);
-        if (visitor!.changed()) saving ||= setTimeout(save, saveWithin);
+        if (before)
+          save(); // before another tab's record comes in its place
+        else if (visitor!.changed()) saving ||= setTimeout(save, saveWithin);
         push(kept, event);
       }
       add(event);
@@ -369,24 +373,17 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
 
   // What a page cannot wait for. The server counts an id once, whichever way it came first.
   const beacon = () => {
-    const events: string[] = [];
+    const events: object[] = [];
     let size = 200;
     for (const event of kept.slice().reverse())
       try {
-        const text = JSON.stringify({
-          ...event,
-          type: ["", "TRACK", "IDENTIFY", "GROUP", "ALIAS"][event.type || 1],
-          timestamp: new Date(event.timestamp! / 1e3),
-        });
-        size += new Blob([text]).size + 1;
+        const sent = { ...event, timestamp: new Date(event.timestamp! / 1e3) };
+        size += new Blob([JSON.stringify(sent)]).size + 1;
         if (size > beaconBytes) break;
-        events.unshift(text);
+        events.unshift(sent);
       } catch {} // has no JSON form: invalid, and told already
     if (events[0])
-      navigator.sendBeacon(
-        `${path}/events${query}`,
-        `{"sentAt":"${new Date().toJSON()}","library":${JSON.stringify(library)},"events":[${events}]}`,
-      );
+      navigator.sendBeacon(`${path}/events${query}`, JSON.stringify({ sentAt: new Date(), library, events }));
   };
 
   const leave = () => {
@@ -426,7 +423,11 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
       const groupId = id(group);
       const join = () => visitor!.join(groupType, groupId);
       if (groupId) record({ type: 3, groupType, groupId, traits }, join);
-      else known(join);
+      else
+        known(() => {
+          join();
+          save();
+        });
     }),
     alias: guard((userId, previousId) => record({ type: 4, userId: id(userId), previousId: id(previousId) })),
     reset: guard(() =>
@@ -465,24 +466,23 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
     },
     async stats() {
       await start;
-      const stats: Partial<DriverStats> = (engine && ((await ask("stats")) as DriverStats)) || {};
-      const { dropped = {} } = stats;
-      for (const reason in counts) dropped[reason] = (dropped[reason] || 0) + counts[reason]!;
-      return {
+      const stats = {
         queued: kept.length,
-        sent: 0,
         optedOut: out,
         storage: "memory",
-        leads: false,
-        ...stats,
-        dropped,
+        dropped: {},
+        ...((engine && (await ask("stats"))) as DriverStats | undefined),
         core,
       } as Stats;
+      for (const reason in counts) stats.dropped[reason] = (stats.dropped[reason] || 0) + counts[reason]!;
+      return stats;
     },
   };
 
   listen(self, "pagehide", leave);
-  listen(self, "pageshow", () => engine?.("resume"));
+  listen(self, "pageshow", (event) => {
+    if ((event as PageTransitionEvent).persisted) engine?.("resume");
+  });
   listen(self, "online", () => engine?.("flush"));
   listen(document, "visibilitychange", () => {
     save();

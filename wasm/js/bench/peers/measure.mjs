@@ -8,8 +8,8 @@ import { gzipSync } from "node:zlib";
 import { chromium } from "@playwright/test";
 import { build } from "esbuild";
 
-const batches = 80; // of each SDK, by turns
-const perBatch = 20; // calls between two looks at the clock, which browsers make coarse
+const batches = 60; // of each SDK, by turns
+const perBatch = 50; // calls between two looks at the clock, which browsers make coarse
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = new URL("../../dist/", import.meta.url);
 const types = { js: "text/javascript", wasm: "application/wasm" };
