@@ -250,7 +250,7 @@ func putCommand(now core.Micros) {
 			answer.putInt(int(r.Last))
 		}
 		answer.putBool(change.State != nil)
-		answer.putText(string(change.State))
+		answer.putBytes(change.State)
 	case command.Send != nil:
 		r := command.Send
 		answer.putInt(2)
@@ -260,7 +260,7 @@ func putCommand(now core.Micros) {
 		answer.putInt(r.Skip)
 		answer.putInt(r.Events)
 		putBlocks(r.Unsaved)
-		answer.putText(string(r.Trailer))
+		answer.putBytes(r.Trailer)
 	case command.Cancel != 0:
 		answer.putInt(3)
 		answer.putInt(int(command.Cancel))
@@ -280,7 +280,7 @@ func putBlocks(blocks []core.Block) {
 		answer.putInt(int(b.Seq))
 		answer.putInt(int(b.At))
 		answer.putInt(b.Events)
-		answer.putText(unsafe.String(unsafe.SliceData(b.Data), len(b.Data)))
+		answer.putBytes(b.Data)
 	}
 }
 
@@ -327,7 +327,7 @@ func callWithoutCore(name int32, now core.Micros, in *tape) {
 			return
 		}
 		taken := encoded.SetID(id)
-		answer.putText(string(encoded.Bytes()))
+		answer.putBytes(encoded.Bytes())
 		answer.putBool(taken)
 		return
 	case callAnswer:
@@ -379,6 +379,6 @@ func callWithoutCore(name int32, now core.Micros, in *tape) {
 		answer.putText(visitor.SessionID())
 		answer.putBool(visitor.Changed())
 	case callVisitorState:
-		answer.putText(string(visitor.State()))
+		answer.putBytes(visitor.State())
 	}
 }

@@ -32,6 +32,11 @@ func (t *tape) putText(s string) {
 	*t = append(*t, s...)
 }
 
+func (t *tape) putBytes(b []byte) {
+	t.putInt(len(b))
+	*t = append(*t, b...)
+}
+
 func (t *tape) number() float64 {
 	if len(*t) < 8 {
 		*t = nil
