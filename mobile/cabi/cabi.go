@@ -10,11 +10,13 @@ package main
 
 static void cz_call_send(cz_send f, void *user, const uint8_t *body, int64_t length, cz_handle reply) { f(user, body, length, reply); }
 static void cz_call_notice(cz_notice f, void *user, cz_text level, cz_text message) { f(user, level, message); }
+static void cz_call_done(cz_done f, void *user) { f(user); }
 */
 import "C"
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,9 +70,21 @@ var (
 // client is a mobile.Client, nil-safe as that is, with what its context says.
 type client struct {
 	*mobile.Client
+	host *platform
 
 	mu      sync.Mutex
 	context mobile.EventContext
+}
+
+var errNoClient = errors.New("causality: this client is closed already, or was never open")
+
+// with makes a call that can fail.
+func with(n C.cz_handle, f func(*mobile.Client) error) *C.char {
+	c := of(n)
+	if c == nil {
+		return failure(errNoClient)
+	}
+	return failure(f(c))
 }
 
 func of(n C.cz_handle) *mobile.Client {
@@ -104,6 +118,9 @@ func failure(err error) *C.char {
 	return given(err.Error())
 }
 
+// mostReply is what mobile.Reply takes; more is not even copied.
+const mostReply = 2 << 20
+
 type outcome struct {
 	status     int64
 	retryAfter int64
@@ -115,15 +132,50 @@ type outcome struct {
 type platform struct {
 	send    C.cz_send
 	notice  C.cz_notice
+	done    C.cz_done
 	user    unsafe.Pointer
 	timeout time.Duration
+
+	using sync.RWMutex // read-locked by each call of the host
+	over  bool         // no more calls: user may be gone
+}
+
+var errOver = errors.New("causality: the client has ended")
+
+// call calls the host, unless it has been told that nobody will.
+func (p *platform) call(f func()) error {
+	p.using.RLock()
+	defer p.using.RUnlock()
+	if p.over {
+		return errOver
+	}
+	f()
+	return nil
+}
+
+// leave waits for the client's end and for calls of the host that are running, and
+// tells it that there will be no more. A client that does not end for minutes is
+// kept from calling.
+func (p *platform) leave(c *mobile.Client) {
+	_ = c.Close(math.MaxInt64) // once more, which waits for the end of the first
+	p.using.Lock()
+	p.over = true
+	p.using.Unlock()
+	if p.done != nil {
+		C.cz_call_done(p.done, p.user)
+	}
 }
 
 func (p *platform) Send(body []byte, reply *mobile.Reply) error {
 	done := make(chan outcome, 1)
 	ticket := replies.add(done)
 	defer replies.take(ticket)
-	C.cz_call_send(p.send, p.user, (*C.uint8_t)(unsafe.SliceData(body)), C.int64_t(len(body)), ticket)
+	err := p.call(func() {
+		C.cz_call_send(p.send, p.user, (*C.uint8_t)(unsafe.SliceData(body)), C.int64_t(len(body)), ticket)
+	})
+	if err != nil {
+		return err
+	}
 	timer := time.NewTimer(p.timeout)
 	defer timer.Stop()
 	select {
@@ -136,7 +188,7 @@ func (p *platform) Send(body []byte, reply *mobile.Reply) error {
 		}
 		return nil
 	case <-timer.C:
-		return errors.New("the transport gave no answer in time")
+		return errors.New("the transport gave no answer within " + p.timeout.String())
 	}
 }
 
@@ -147,8 +199,9 @@ func (p *platform) Notice(level, message string) error {
 	cLevel, cMessage := C.CString(level), C.CString(message)
 	defer C.free(unsafe.Pointer(cLevel))
 	defer C.free(unsafe.Pointer(cMessage))
-	C.cz_call_notice(p.notice, p.user, C.cz_text{cLevel, C.int64_t(len(level))}, C.cz_text{cMessage, C.int64_t(len(message))})
-	return nil
+	return p.call(func() {
+		C.cz_call_notice(p.notice, p.user, C.cz_text{cLevel, C.int64_t(len(level))}, C.cz_text{cMessage, C.int64_t(len(message))})
+	})
 }
 
 func (p *platform) Rejected(id, code, field, message string) error {
@@ -170,7 +223,7 @@ func cz_open(options *C.cz_options, problem **C.char) C.cz_handle {
 	if timeout == 0 {
 		timeout = time.Minute
 	}
-	host := &platform{send: options.send, notice: options.notice, user: options.user, timeout: timeout}
+	host := &platform{send: options.send, notice: options.notice, done: options.done, user: options.user, timeout: timeout}
 	opened, err := mobile.Open(kept(options.directory), &mobile.Config{
 		Key:               kept(options.key),
 		FlushAt:           int64(options.flush_at),
@@ -183,30 +236,36 @@ func cz_open(options *C.cz_options, problem **C.char) C.cz_handle {
 	if err != nil {
 		return refuse(err)
 	}
-	return clients.add(&client{Client: opened})
+	return clients.add(&client{Client: opened, host: host})
 }
 
 //export cz_close
 func cz_close(n C.cz_handle, timeoutMillis C.int64_t) *C.char {
 	c := clients.take(n)
 	if c == nil {
-		return given("causality: this client is closed already, or was never open")
+		return failure(errNoClient)
 	}
-	return failure(c.Close(int64(timeoutMillis)))
+	err := c.Close(int64(timeoutMillis))
+	go c.host.leave(c.Client)
+	return failure(err)
+}
+
+//export cz_await_open
+func cz_await_open(n C.cz_handle, timeoutMillis C.int64_t) C.int32_t {
+	return truth(of(n).AwaitOpen(int64(timeoutMillis)))
 }
 
 //export cz_flush
 func cz_flush(n C.cz_handle, timeoutMillis C.int64_t) *C.char {
-	return failure(of(n).Flush(int64(timeoutMillis)))
+	return with(n, func(c *mobile.Client) error { return c.Flush(int64(timeoutMillis)) })
 }
 
 //export cz_track
 func cz_track(n C.cz_handle, name C.cz_text, properties C.cz_handle, timeMillis C.int64_t, session, id C.cz_text) *C.char {
 	p := objects.take(properties).finished()
-	if timeMillis == 0 && text(session) == "" && text(id) == "" {
-		return failure(of(n).Track(kept(name), p))
-	}
-	return failure(of(n).TrackAt(kept(name), p, int64(timeMillis), kept(session), kept(id)))
+	return with(n, func(c *mobile.Client) error {
+		return c.TrackAt(kept(name), p, int64(timeMillis), kept(session), kept(id))
+	})
 }
 
 func traits(set, setOnce, add C.cz_handle, unset C.cz_text) *mobile.Traits {
@@ -224,17 +283,19 @@ func traits(set, setOnce, add C.cz_handle, unset C.cz_text) *mobile.Traits {
 
 //export cz_identify
 func cz_identify(n C.cz_handle, user C.cz_text, set, setOnce, add C.cz_handle, unset C.cz_text) *C.char {
-	return failure(of(n).Identify(kept(user), traits(set, setOnce, add, unset)))
+	t := traits(set, setOnce, add, unset)
+	return with(n, func(c *mobile.Client) error { return c.Identify(kept(user), t) })
 }
 
 //export cz_group
 func cz_group(n C.cz_handle, kind, id C.cz_text, set, setOnce, add C.cz_handle, unset C.cz_text) *C.char {
-	return failure(of(n).Group(kept(kind), kept(id), traits(set, setOnce, add, unset)))
+	t := traits(set, setOnce, add, unset)
+	return with(n, func(c *mobile.Client) error { return c.Group(kept(kind), kept(id), t) })
 }
 
 //export cz_alias
 func cz_alias(n C.cz_handle, previous, user C.cz_text) *C.char {
-	return failure(of(n).Alias(kept(previous), kept(user)))
+	return with(n, func(c *mobile.Client) error { return c.Alias(kept(previous), kept(user)) })
 }
 
 //export cz_reset
@@ -262,7 +323,7 @@ func cz_network(n C.cz_handle, kind C.cz_text) { of(n).OnNetwork(kept(kind)) }
 func cz_context(n C.cz_handle, name, value C.cz_text) *C.char {
 	c := clients.get(n)
 	if c == nil {
-		return given("causality: this client is closed already, or was never open")
+		return failure(errNoClient)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -359,8 +420,6 @@ func cz_reply(n C.cz_handle, status C.int32_t, retryAfterMillis C.int64_t, body 
 	}
 	done <- o
 }
-
-const mostReply = 2 << 20
 
 //export cz_free
 func cz_free(t *C.char) { C.free(unsafe.Pointer(t)) }

@@ -1,7 +1,7 @@
 // The client core for languages that call C. Every function may be called from
 // any thread, with a handle that is closed, unknown or 0, and at any time: a
 // wrong call answers with an error text or does nothing; it never ends the
-// process. None waits for the network, but those that say so.
+// process. None waits for the network or the disk, but those that take a timeout.
 //
 // A text is UTF-8 with a length, not ended by a zero; bytes may be NULL when the
 // length is 0. Texts and bytes that are passed in are copied before the call
@@ -33,6 +33,10 @@ typedef void (*cz_send)(void *user, const uint8_t *body, int64_t length, cz_hand
 // texts are valid until it returns.
 typedef void (*cz_notice)(void *user, cz_text level, cz_text message);
 
+// Neither send nor notice is running or will be called any more: user may be freed.
+// Called once, on a thread of the library, some time after cz_close.
+typedef void (*cz_done)(void *user);
+
 typedef struct {
   cz_text directory;         // of the queue's file; empty: events wait in memory
   cz_text key;               // the app's write key
@@ -44,15 +48,22 @@ typedef struct {
   cz_text library_version;
   cz_send send;
   cz_notice notice;          // may be NULL
-  void *user;                // handed to send and notice; alive until cz_close has returned and no reply is due
+  cz_done done;              // may be NULL when user lives as long as the process
+  void *user;                // handed to the functions; alive until done is called, or cz_open has failed
 } cz_options;
 
 // Opens a client. On failure it answers 0 and sets *error, when error is not NULL.
 cz_handle cz_open(cz_options *options, char **error); // options are copied
 
 // Stores and sends what is queued, waiting up to timeout_ms, and ends the client;
-// what was not sent is sent by the next one. The handle is of no use afterwards.
+// what was not sent is sent by the next one. With 0 it returns at once, and the
+// client ends by itself. The handle is of no use afterwards.
 char *cz_close(cz_handle client, int64_t timeout_ms);
+
+// Waits up to timeout_ms until the queue's file is open, or has turned out to be of
+// no use, and answers whether that is so. Before that, whether the person opted out
+// and who they are is not known of earlier starts.
+int32_t cz_await_open(cz_handle client, int64_t timeout_ms);
 
 // Waits up to timeout_ms until everything recorded before is acknowledged.
 char *cz_flush(cz_handle client, int64_t timeout_ms);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "causality_core.h"
 
@@ -32,7 +33,9 @@ static int says(char *text, const char *part) {
 
 struct server {
 	pthread_mutex_t mutex;
+	pthread_cond_t changed;
 	int down;
+	int done; // the library has told that it will not call any more
 	int64_t events;
 };
 
@@ -59,6 +62,7 @@ static void post(void *user, const uint8_t *body, int64_t length, cz_handle repl
 	struct server *server = user;
 	pthread_mutex_lock(&server->mutex);
 	int down = server->down;
+	CHECK(!server->done);
 	pthread_mutex_unlock(&server->mutex);
 	if (down) {
 		cz_reply(reply, 0, 0, NULL, 0, T("the network is down"));
@@ -85,8 +89,31 @@ static void post(void *user, const uint8_t *body, int64_t length, cz_handle repl
 }
 
 static void silent(void *user, cz_text level, cz_text message) {
-	(void)user;
+	struct server *server = user;
 	CHECK(level.length > 0 && message.length > 0);
+	pthread_mutex_lock(&server->mutex);
+	CHECK(!server->done);
+	pthread_mutex_unlock(&server->mutex);
+}
+
+static void done(void *user) {
+	struct server *server = user;
+	pthread_mutex_lock(&server->mutex);
+	server->done++;
+	pthread_cond_signal(&server->changed);
+	pthread_mutex_unlock(&server->mutex);
+}
+
+// await waits until the library has said that it is done with the server.
+static void await(struct server *server) {
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 60;
+	pthread_mutex_lock(&server->mutex);
+	while (!server->done && pthread_cond_timedwait(&server->changed, &server->mutex, &until) == 0) {
+	}
+	CHECK(server->done == 1);
+	pthread_mutex_unlock(&server->mutex);
 }
 
 static void misuse(cz_handle none) {
@@ -96,6 +123,7 @@ static void misuse(cz_handle none) {
 	CHECK(fails(cz_group(none, T("k"), T("g"), none, none, none, T(""))));
 	CHECK(fails(cz_alias(none, T("a"), T("b"))));
 	CHECK(fails(cz_flush(none, 10)));
+	CHECK(cz_await_open(none, 10) == 0);
 	fails(cz_close(none, 10));
 	fails(cz_context(none, T("os_name"), T("x")));
 	CHECK(cz_stat(none, T("unknown")) == -1);
@@ -139,11 +167,10 @@ int main(int count, char **arguments) {
 	if (count != 2) return 100;
 	pthread_t beside;
 	pthread_create(&beside, NULL, other, NULL);
-	struct server server = {.down = 1};
-	pthread_mutex_init(&server.mutex, NULL);
+	struct server server = {.down = 1, .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 	char *error = NULL;
 	CHECK(cz_open(NULL, &error) == 0 && says(error, "causality"));
-	cz_options options = {.send = post, .notice = silent, .user = &server};
+	cz_options options = {.send = post, .notice = silent, .done = done, .user = &server};
 	error = NULL;
 	CHECK(cz_open(&options, &error) == 0 && says(error, "Key"));
 	CHECK(cz_open(&options, NULL) == 0);
@@ -152,6 +179,7 @@ int main(int count, char **arguments) {
 	error = NULL;
 	cz_handle client = cz_open(&options, &error);
 	CHECK(client != 0 && error == NULL);
+	CHECK(cz_await_open(client, 20000) == 1);
 
 	cz_handle properties = cz_object();
 	cz_put_text(properties, (cz_text){"a\0b", 3}, (cz_text){"\xff\0", 2});
@@ -182,7 +210,16 @@ int main(int count, char **arguments) {
 	pthread_mutex_unlock(&server.mutex);
 
 	CHECK(!fails(cz_close(client, 20000)));
+	await(&server);
 	misuse(client);
+
+	// One that nobody waits for calls on until it has ended, and says when.
+	struct server away = {.down = 1, .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+	options.user = &away;
+	client = cz_open(&options, NULL);
+	CHECK(!fails(cz_track(client, T("kept"), 0, 0, T(""), T(""))));
+	CHECK(!fails(cz_close(client, 0)));
+	await(&away);
 	misuse(0);
 	misuse(UINT64_MAX);
 	pthread_join(beside, NULL);
