@@ -60,6 +60,29 @@ test("two tabs have one sender, and the other takes over when it is gone", async
   await expectEvents(name, 2);
 });
 
+test("a tab that crashes leaves what it stored to the others", async ({ page, site, context }) => {
+  const name = unique();
+  site.page("/crash");
+  let reachable = false;
+  await context.route(`${host}/**`, (route) => (reachable ? route.continue() : route.abort()));
+  await page.goto(site.url("/crash"));
+  await expectLeads(page);
+  for (let i = 0; i < 5; i++) await track(page, name, { i });
+  await page.evaluate(() => window.causality.flush());
+  const other = await context.newPage();
+  await other.goto(site.url("/crash"));
+  await expectLeads(other, false);
+  const crashed = page.waitForEvent("crash");
+  const cdp = await context.newCDPSession(page);
+  cdp.send("Page.crash").catch(() => {}); // nobody is left to answer
+  await crashed;
+  await expectLeads(other);
+  expect(await queued(other)).toBe(5);
+  reachable = true;
+  await expectDelivered(other);
+  await expectEvents(name, 5);
+});
+
 test("events wait while the network is away, and go when it is back", async ({ page, site, context }) => {
   const name = unique();
   site.page("/offline");

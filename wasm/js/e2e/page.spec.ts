@@ -5,6 +5,7 @@ import {
   expectDelivered,
   expectEvents,
   host,
+  key,
   query,
   strictPolicy,
   test,
@@ -67,6 +68,19 @@ test("works under a policy that allows the site's own scripts alone", async ({ p
   expect((await page.evaluate(() => window.causality.stats())).core).toBe(core);
 });
 
+test("hands the nonce of its own script on, where a policy names one", async ({ page, site, core }) => {
+  const name = unique();
+  site.page("/nonce", {
+    nonce: "n-1",
+    policy: `default-src 'none'; script-src 'nonce-n-1'; worker-src 'self'; connect-src 'self' ${host}`,
+    after: `causality.track("${name}")`,
+  });
+  await page.goto(site.url("/nonce"));
+  await expectDelivered(page);
+  await expectEvents(name, 1);
+  expect((await page.evaluate(() => window.causality.stats())).core).toBe(core);
+});
+
 test("the server's own script works from another origin, under another name, to another path", async ({
   page,
   site,
@@ -87,6 +101,30 @@ test("the server's own script works from another origin, under another name, to 
   expect((await posted).url().startsWith(`${host}/c/batch?key=`)).toBe(true);
   await expectEvents(name, 1);
   expect(await page.evaluate(() => "causality" in window)).toBe(false);
+});
+
+test("the npm package works as a module, under the same strict policy", async ({ page, site, core }) => {
+  const name = unique();
+  const options = {
+    key,
+    host,
+    core,
+    worker: "/sdk/causality-worker.js",
+    wasm: "/sdk/core.wasm",
+    pageViews: false,
+  };
+  site.serve(
+    "/module.js",
+    "text/javascript",
+    `import { init } from "/sdk/index.js"; window.causality = init(${JSON.stringify(options)}); causality.track("${name}")`,
+  );
+  site.serve("/module", "text/html", `<!doctype html><script type="module" src="/module.js"></script>`, {
+    "Content-Security-Policy": strictPolicy,
+  });
+  await page.goto(site.url("/module"));
+  await expectDelivered(page);
+  await expectEvents(name, 1);
+  expect((await page.evaluate(() => window.causality.stats())).core).toBe(core);
 });
 
 test("calls made before the script is there are made once it is", async ({ page, site }) => {

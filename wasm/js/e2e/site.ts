@@ -55,6 +55,8 @@ export interface PageSetup {
   /** Behind the SDK's script: the page's own, by its text. */
   after?: string;
   policy?: string;
+  /** On every script of the page, for a policy that names it. */
+  nonce?: string;
   title?: string;
 }
 
@@ -92,16 +94,17 @@ export class Site {
     const attributes = Object.entries(data)
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => `data-${name}="${value}"`);
+    const nonce = setup.nonce ? ` nonce="${setup.nonce}"` : "";
     const external = (where: "before" | "after") => {
       const text = setup[where];
       if (text === undefined) return "";
       this.serve(`${path}.${where}.js`, "text/javascript", text);
-      return `<script src="${path}.${where}.js"></script>`;
+      return `<script src="${path}.${where}.js"${nonce}></script>`;
     };
     this.serve(
       path,
       "text/html",
-      `<!doctype html><title>${setup.title ?? "Shop"}</title>${external("before")}<script src="${setup.script ?? "/sdk/causality.js"}" ${attributes.join(" ")}></script>${external("after")}<body>`,
+      `<!doctype html><title>${setup.title ?? "Shop"}</title>${external("before")}<script src="${setup.script ?? "/sdk/causality.js"}" ${attributes.join(" ")}${nonce}></script>${external("after")}<body>`,
       setup.policy ? { "Content-Security-Policy": setup.policy } : {},
     );
   }
@@ -113,9 +116,8 @@ export class Site {
     const file = /^\/sdk\/([\w-]+\.(js|wasm))$/.exec(pathname);
     if (!file) return void response.writeHead(404).end();
     try {
-      response
-        .writeHead(200, { "Content-Type": types[file[2] as string] })
-        .end(await readFile(join(dist, file[1] as string)));
+      const bytes = await readFile(join(dist, file[1] as string));
+      response.writeHead(200, { "Content-Type": types[file[2] as string] }).end(bytes);
     } catch {
       response.writeHead(404).end(`run npm run build: ${file[1]} is not in dist`);
     }

@@ -486,7 +486,9 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
   listen(self, "online", () => engine?.("flush"));
   listen(document, "visibilitychange", () => {
     save();
-    if (document.hidden) engine?.("flush");
+    if (document.hidden)
+      if (engine) engine("flush");
+      else if (ready) beacon(); // a page that is hidden may never hear of its end
   });
   if (views) {
     const later = () => setTimeout(guard(view)); // when the title is the new page's
