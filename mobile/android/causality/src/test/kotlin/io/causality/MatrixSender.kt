@@ -1,6 +1,8 @@
 package io.causality
 
 import java.io.File
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.SynchronousQueue
 import kotlin.system.exitProcess
 
 /**
@@ -27,25 +29,30 @@ object MatrixSender {
         val numbers = from.toLong()..to.toLong()
         // By user, since identify names the user of what follows.
         for ((user, theirs) in numbers.groupBy { it % 100 }) {
-            patiently { recorder.call { it.identify("u$user", null) } }
-            for (n in theirs) {
-                val properties = Properties().put("n", n)
-                patiently { recorder.call { it.trackAt("matrix", properties.toBound(), System.currentTimeMillis(), "", "") } }
+            recorder.call { it.identify("u$user", null) }
+            for (some in theirs.chunked(500)) {
+                for (n in some) {
+                    val properties = Properties().put("n", n)
+                    recorder.call { it.trackAt("matrix", properties.toBound(), System.currentTimeMillis(), "", "") }
+                }
+                recorder.awaitCalls() // it refuses calls that come faster than they can be made
             }
         }
-        patiently { recorder.deliver() }
+        while (!recorder.deliver()) Thread.sleep(20)
         val stats = recorder.stats()
         println("sent ${stats.sent} dropped ${stats.dropped} problem ${stats.problem}")
         exitProcess(if (stats.dropped.isEmpty() && stats.problem == null) 0 else 1)
     }
 
-    private fun Recorder.deliver(): Boolean {
-        val answer = java.util.concurrent.SynchronousQueue<Boolean>()
-        flush(10_000) { answer.put(it) }
-        return answer.take()
+    private fun Recorder.awaitCalls() {
+        val made = CountDownLatch(1)
+        call { made.countDown() }
+        made.await()
     }
 
-    private fun patiently(attempt: () -> Boolean) {
-        while (!attempt()) Thread.sleep(20)
+    private fun Recorder.deliver(): Boolean {
+        val answer = SynchronousQueue<Boolean>()
+        flush(10_000) { answer.put(it) }
+        return answer.take()
     }
 }
