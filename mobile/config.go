@@ -58,7 +58,7 @@ func (c *Config) coreConfig() (core.Config, error) {
 	}
 	const second, hour, day = 1000, 3_600_000, 86_400_000
 	if strings.TrimSpace(c.Key) == "" {
-		wrong = append(wrong, errors.New("Key is empty; it is the app's write key (wk_…), found in Settings"))
+		wrong = append(wrong, errors.New("the Key is empty; it is the app's write key (wk_…), found in Settings"))
 	}
 	number("SendTimeoutMillis", c.SendTimeoutMillis, 60*second, second, 300*second)
 	out := core.Config{
