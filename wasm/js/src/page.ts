@@ -116,8 +116,14 @@ const OUT = "out"; // the record of somebody who wants to be left alone
 
 const now = () => Date.now() * 1e3;
 const id = (v: string) => v && `${v}`; // callers without types pass numbers
-const bits = new BigUint64Array(1);
-const newId = newIds(() => crypto.getRandomValues(bits)[0]!);
+
+// Randomness is drawn for many ids at once: each drawing costs as much as the rest of an id.
+const drawn = new BigUint64Array(64);
+let used = 0;
+const newId = newIds(() => {
+  if (!(used %= 64)) crypto.getRandomValues(drawn);
+  return drawn[used++]!;
+});
 
 /** load gives the TypeScript gear. */
 export const init = (options: Options, load: () => Promise<Gear>): Client => {
@@ -229,7 +235,7 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
   // One object while page and visit stay the same, so that it is posted and encoded once.
   let mark = "";
   let surroundings: Context;
-  const context = (page: NonNullable<Context["page"]>) => {
+  const context = (page: { url: string; title: string }) => {
     const next = `${page.url} ${page.title}`;
     if (next !== mark) {
       mark = next;
@@ -237,7 +243,7 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
         screen: { width: screen.width, height: screen.height, density: devicePixelRatio },
         locale: navigator.language,
         timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
-        page: { ...page, referrer: visit[2] },
+        page: { ...page, path: new URL(page.url).pathname, referrer: visit[2] },
         campaign: visit[1],
         platform: "web",
       };
@@ -255,7 +261,7 @@ export const init = (options: Options, load: () => Promise<Gear>): Client => {
 
   const record = (event: EventInput, before?: () => void) => {
     const at = now();
-    const page = { url: location.href, path: location.pathname, title: document.title };
+    const page = { url: location.href, title: document.title };
     event.id ||= newId(at);
     event.timestamp ||= at;
     known(() => {
