@@ -325,11 +325,21 @@ func (c *Core) Add(now Micros, e Encoded) (wake bool, err error) {
 	return wake || c.queuedEvents+c.openEvents == c.cfg.FlushAt, nil
 }
 
+// HasRoom reports whether an event of an encoded size can be added without being
+// refused for the queue's sake, and without an older one being dropped for it.
+func (c *Core) HasRoom(size int) bool {
+	size += frameRoom
+	return c.unsavedBytes+len(c.open)+size <= c.cfg.BufferBytes &&
+		c.queuedBytes+len(c.open)+size <= c.cfg.QueueBytes &&
+		c.queuedEvents+c.openEvents < c.cfg.QueueEvents
+}
+
 // Flush asks for everything added so far to be stored and sent now, whatever the
 // backoff says. The flush is over when Settled reaches through, or failed when
 // Failed has moved. attempt is false when the server has asked for silence until
-// later, or after OptOut: then events are stored only. With a shared queue that
-// another leads it is over when the queue has the events.
+// later, or after OptOut: then events are stored only. (With nothing to send it is
+// true.) With a shared queue that another leads the flush is over when the queue has
+// the events.
 func (c *Core) Flush(now Micros) (through uint64, attempt bool) {
 	c.seal()
 	through = c.nextSeq - 1
@@ -724,7 +734,7 @@ func (c *Core) freeze(now Micros) {
 		if i == 0 {
 			n -= c.done
 		}
-		if i > 0 && (size+b.bytes > MaxBodyBytes || events+n > MaxEvents) {
+		if i > 0 && (size+b.bytes > maxBodyBytes || events+n > MaxEvents) {
 			break
 		}
 		if i > 0 && c.cfg.Shared && b.seq != c.blocks[i-1].seq+1 {

@@ -24,9 +24,9 @@ const (
 	MaxEventBytes = 32 << 10 // encoded
 	MaxNameLength = 200      // characters, of names and ids
 
-	// MaxBodyBytes bounds a request's events before compression. It leaves room
+	// maxBodyBytes bounds a request's events before compression. It leaves room
 	// below the server's 1 MiB for what else a request says.
-	MaxBodyBytes = 1<<20 - 16<<10
+	maxBodyBytes = 1<<20 - 16<<10
 
 	maxBlockBytes = 64 << 10           // a block this large is closed
 	commitWithin  = 100 * Millisecond  // an event is handed to the queue
@@ -39,13 +39,6 @@ const (
 	maxCodes      = 32                 // distinct codes of rejection that are counted apart
 	unknownCode   = Reason("rejected") // stands for an empty code, and for those beyond maxCodes
 )
-
-// Phone is what Config starts from in an app: it waits longer, since each request
-// wakes the radio.
-func Phone() Config { return Config{FlushAt: 30, FlushEvery: 30 * Second} }
-
-// Browser is what Config starts from in a page, which may be gone soon.
-func Browser() Config { return Config{FlushAt: 20, FlushEvery: 3 * Second, Shared: true} }
 
 // Reason is why an event was dropped. Beside the constants, it is the code of the
 // server's rejection, such as plan_violation.

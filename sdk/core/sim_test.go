@@ -376,7 +376,7 @@ func (w *world) crash() {
 
 func (w *world) check() {
 	s := w.core.Stats()
-	if s.QueuedBytes > w.core.cfg.QueueBytes+w.core.cfg.BufferBytes+MaxBodyBytes || w.core.unsavedBytes > w.core.cfg.BufferBytes {
+	if s.QueuedBytes > w.core.cfg.QueueBytes+w.core.cfg.BufferBytes+maxBodyBytes || w.core.unsavedBytes > w.core.cfg.BufferBytes {
 		w.Fatalf("%d bytes queued, %d of them only in memory", s.QueuedBytes, w.core.unsavedBytes)
 	}
 	queued := w.queued()

@@ -22,8 +22,6 @@ func validLen(s string) int {
 	return n
 }
 
-func appendValid(dst []byte, s string) []byte { return append(dst, s...) }
-
 func appendMended(dst []byte, s string) []byte {
 	for _, r := range s {
 		dst = utf8.AppendRune(dst, r)

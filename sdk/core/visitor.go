@@ -121,7 +121,7 @@ func (v *Visitor) Join(groupType, groupID string) {
 		groups[groupType] = groupID
 	}
 	v.groups = groups
-	v.change(1)
+	v.change(1) // at once: events name it already, and no time came with the call
 }
 
 // Reset makes somebody new, with a session of their own. Events that are queued

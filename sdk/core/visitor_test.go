@@ -18,9 +18,7 @@ func textOf(c *Core) string {
 
 func TestACoreWithAVisitorSaysInEachEventWhoItWas(t *testing.T) {
 	t.Parallel()
-	cfg := Phone()
-	cfg.Visitor = &VisitorConfig{Background: 30 * Second}
-	c := newCore(t, cfg)
+	c := newCore(t, Config{Visitor: &VisitorConfig{Background: 30 * Second}})
 	now := Micros(1_790_000_000) * Second
 	c.Visitor().Foreground(now)
 	c.Visitor().Identify(now, "ada")

@@ -44,7 +44,7 @@ func appendText(dst []byte, field int, s string) []byte {
 	n := validLen(s)
 	dst = appendVarint(dst, uint64(n))
 	if n == len(s) {
-		return appendValid(dst, s)
+		return append(dst, s...)
 	}
 	return appendMended(dst, s)
 }

@@ -61,13 +61,13 @@ type stats struct {
 // longBody is the size in bytes above which a body is told by its hash.
 const longBody = 4096
 
-// Delivery replays a script of delivery.json.
-func Delivery(vector []byte) ([]byte, error) {
+// delivery replays a script of delivery.json.
+func delivery(vector []byte) ([]byte, error) {
 	return replay(vector, func(s *script) error { return s.run(false) })
 }
 
-// Shared replays a script of shared.json.
-func Shared(vector []byte) ([]byte, error) {
+// shared replays a script of shared.json.
+func shared(vector []byte) ([]byte, error) {
 	return replay(vector, func(s *script) error { return s.run(true) })
 }
 

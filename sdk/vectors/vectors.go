@@ -32,15 +32,15 @@ func File(name string) ([]byte, error) { return files.ReadFile(name) }
 func Replay(file string, vector []byte) ([]byte, error) {
 	switch file {
 	case "encode.json":
-		return Encode(vector)
+		return encode(vector)
 	case "response.json":
-		return Response(vector)
+		return response(vector)
 	case "delivery.json":
-		return Delivery(vector)
+		return delivery(vector)
 	case "shared.json":
-		return Shared(vector)
+		return shared(vector)
 	case "visitor.json":
-		return Visitor(vector)
+		return visitor(vector)
 	}
 	return nil, fmt.Errorf("vectors: no file is called %q", file)
 }
@@ -69,8 +69,8 @@ func replay[V any](vector []byte, run func(*V) error) ([]byte, error) {
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
 
-// Encode replays a vector of encode.json: it encodes the event.
-func Encode(vector []byte) ([]byte, error) {
+// encode replays a vector of encode.json: it encodes the event.
+func encode(vector []byte) ([]byte, error) {
 	type v struct {
 		Name    string      `json:"name"`
 		Now     core.Micros `json:"now"`
@@ -100,8 +100,8 @@ func Encode(vector []byte) ([]byte, error) {
 	})
 }
 
-// Response replays a vector of response.json: it reads the answer to a batch.
-func Response(vector []byte) ([]byte, error) {
+// response replays a vector of response.json: it reads the answer to a batch.
+func response(vector []byte) ([]byte, error) {
 	type v struct {
 		Name       string           `json:"name"`
 		Bytes      string           `json:"bytes"`

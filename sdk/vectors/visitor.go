@@ -7,8 +7,8 @@ import (
 	"github.com/causality-project/causality/sdk/core"
 )
 
-// Visitor replays a script of visitor.json.
-func Visitor(vector []byte) ([]byte, error) {
+// visitor replays a script of visitor.json.
+func visitor(vector []byte) ([]byte, error) {
 	type filled struct {
 		AnonymousID string            `json:"anonymousId,omitempty"`
 		UserID      string            `json:"userId,omitempty"`
