@@ -1,4 +1,4 @@
-// swift-tools-version:5.9
+// swift-tools-version:5.10
 import Foundation
 import PackageDescription
 
@@ -16,7 +16,7 @@ let linking: [LinkerSetting] = []
 
 let package = Package(
     name: "Causality",
-    platforms: [.iOS(.v13), .macOS(.v10_15), .tvOS(.v13), .visionOS(.v1)],
+    platforms: [.iOS(.v13), .macOS(.v12)],
     products: [.library(name: "Causality", targets: ["Causality"])],
     targets: [
         core,

@@ -6,10 +6,17 @@ import SwiftUI
 /// and the life of the app appear in Live.
 @main
 struct ShopApp: App {
-    static let causality = try? Causality(writeKey: "wk_…") {
-        $0.host = "https://causality.example.com"
-        $0.onNotice = { level, message in print("causality \(level): \(message)") }
-    }
+    static let causality: Causality? = {
+        do {
+            return try Causality(writeKey: "wk_…") {
+                $0.host = "https://causality.example.com"
+                $0.onNotice = { level, message in print("causality \(level): \(message)") }
+            }
+        } catch {
+            print(error) // a wrong option; the shop works without
+            return nil
+        }
+    }()
 
     var body: some Scene {
         WindowGroup { CartView() }
@@ -17,7 +24,7 @@ struct ShopApp: App {
 }
 
 struct CartView: View {
-    @State private var sharing = !(ShopApp.causality?.isOptedOut ?? true)
+    @State private var sharing = true
     @State private var told = ""
 
     var body: some View {
@@ -45,5 +52,10 @@ struct CartView: View {
             Text(told).font(.footnote)
         }
         .causalityScreen("Cart")
+        .task { // what was chosen in an earlier start
+            guard let causality = ShopApp.causality else { return }
+            await causality.awaitOpen()
+            sharing = !causality.isOptedOut
+        }
     }
 }

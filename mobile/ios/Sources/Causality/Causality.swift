@@ -21,14 +21,14 @@ public final class Causality: Sendable {
     public struct Options: Sendable {
         /// Where Causality is served, for example `https://causality.example.com`. Required.
         public var host = ""
-        /// Events that start a request.
+        /// Events that start a request, 1 to 2,000.
         public var flushAt = 30
-        /// The longest wait of an event while online, in seconds.
+        /// The longest wait of an event while online, in seconds, up to an hour.
         public var flushEvery: TimeInterval = 30
-        /// How long one request may take, in seconds.
+        /// How long one request may take, in seconds, 1 to 240.
         public var requestTimeout: TimeInterval = 30
-        /// Above it the oldest unsent events are dropped.
-        public var queueBytes = 64 << 20
+        /// Above it the oldest unsent events are dropped; 2 MiB to 1 GiB.
+        public var queueBytes = 32 << 20
         /// Where unsent events wait. Default: a folder of the write key's in Application Support.
         public var directory: URL?
         /// What is recorded without being asked.
@@ -70,40 +70,33 @@ public final class Causality: Sendable {
         guard !writeKey.isEmpty, writeKey.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw CausalityError(description: "writeKey is empty or holds a character that no key has; copy it from Settings, Keys")
         }
-        guard options.flushAt > 0, options.flushEvery > 0, options.requestTimeout > 0, options.queueBytes > 0 else {
-            throw CausalityError(description: "flushAt, flushEvery, requestTimeout and queueBytes must be above 0")
-        }
+        try Causality.check(options)
         let directory = try options.directory ?? Causality.directory(for: writeKey)
         let transport = Transport(host: host, writeKey: writeKey, timeout: options.requestTimeout, configuration: options.session())
         callbacks = Callbacks(transport: transport, notice: options.onNotice)
         handle = try Causality.open(writeKey, options, directory, callbacks)
-        let client = handle
-        for (name, value) in Surroundings.present() {
-            name.withText { name in value.withText { _ = String(taking: cz_context(client, name, $0)) } }
-        }
-        observers = Observers(options.automatic, directory: directory, Observed(handle: client))
+        let client = Observed(handle: handle)
+        client.describe(Surroundings.present())
+        observers = Observers(options.automatic, directory: directory, client)
     }
 
     deinit {
         observers.stop()
-        let handle = handle, callbacks = callbacks
-        // Storing what is in hand may take a moment, which a deinit must not.
-        DispatchQueue.global(qos: .utility).async {
-            withExtendedLifetime(callbacks) { _ = String(taking: cz_close(handle, 0)) }
-        }
+        _ = String(taking: cz_close(handle, 0)) // does not wait; nothing to end after `close`
     }
 
     private static func open(_ writeKey: String, _ options: Options, _ directory: URL, _ callbacks: Callbacks) throws -> cz_handle {
         var error: UnsafeMutablePointer<CChar>?
+        let user = Unmanaged.passRetained(callbacks) // until the library says that it is done
         let handle = writeKey.withText { key in
-          directory.path.withText { path in
+        directory.path.withText { path in
             "causality-swift".withText { library in
                 version.withText { version in
                     var c = cz_options()
                     c.directory = path
-                    c.send_timeout_ms = Int64(options.requestTimeout * 1000) + 5000 // URLSession ends it first
+                    c.send_timeout_ms = milliseconds(options.requestTimeout) + 5000 // URLSession ends it first
                     c.flush_at = Int64(options.flushAt)
-                    c.flush_every_ms = Int64(options.flushEvery * 1000)
+                    c.flush_every_ms = milliseconds(options.flushEvery)
                     c.queue_bytes = Int64(options.queueBytes)
                     c.key = key
                     c.library = library
@@ -114,14 +107,31 @@ public final class Causality: Sendable {
                     c.notice = { user, level, message in
                         Callbacks.from(user).notice?(String(level), String(message))
                     }
-                    c.user = callbacks.pointer
+                    c.done = { Unmanaged<Callbacks>.fromOpaque($0!).release() }
+                    c.user = user.toOpaque()
                     return cz_open(&c, &error)
                 }
             }
-          }
         }
-        if let message = String(taking: error) { throw CausalityError(description: message) }
+        }
+        if let message = String(taking: error) {
+            user.release()
+            throw CausalityError(description: message)
+        }
         return handle
+    }
+
+    private static func check(_ options: Options) throws {
+        let limits: [(name: String, value: Double, range: ClosedRange<Double>)] = [
+            ("flushAt", Double(options.flushAt), 1...2000),
+            ("flushEvery", options.flushEvery, 0.01...3600),
+            ("requestTimeout", options.requestTimeout, 1...240),
+            ("queueBytes", Double(options.queueBytes), 2_097_152...1_073_741_824),
+        ]
+        let wrong = limits.filter { !$0.range.contains($0.value) }
+        guard wrong.isEmpty else {
+            throw CausalityError(description: wrong.map { "\($0.name) is \($0.value); it must be between \($0.range.lowerBound) and \($0.range.upperBound)" }.joined(separator: ", "))
+        }
     }
 
     static func check(host: String, insecure: Bool) throws -> URL {
@@ -188,43 +198,49 @@ public final class Causality: Sendable {
     // MARK: Delivery
 
     /// Sends what was recorded so far. Throws when the server has not answered for
-    /// all of it within `timeout` seconds; it stays queued.
+    /// all of it within `timeout` seconds, ten minutes at most; it stays queued. With
+    /// 0 the sending only begins.
     public func flush(timeout: TimeInterval = 30) async throws {
-        let handle = handle, milliseconds = Int64(max(timeout, 0) * 1000)
-        try await detached { cz_flush(handle, milliseconds) }
+        let handle = handle
+        try await Causality.waiting { cz_flush(handle, milliseconds(timeout)) }
     }
 
     /// Sends what is queued for at most `timeout` seconds, and ends the client. Throws
     /// when events could not be stored. What is not sent waits for the next start.
     public func close(timeout: TimeInterval = 5) async throws {
         observers.stop()
-        let handle = handle, milliseconds = Int64(max(timeout, 0) * 1000)
-        try await detached { cz_close(handle, milliseconds) }
+        let handle = handle
+        try await Causality.waiting { cz_close(handle, milliseconds(timeout)) }
+    }
+
+    /// Waits until the queue's file is open, which a start does in the background, and
+    /// answers whether it is. Only then do `isOptedOut` and the ids know of earlier starts.
+    @discardableResult
+    public func awaitOpen(timeout: TimeInterval = 10) async -> Bool {
+        let client = observed
+        return await withCheckedContinuation { continuation in
+            DispatchQueue.global(qos: .utility).async { continuation.resume(returning: client.awaitOpen(timeout)) }
+        }
     }
 
     /// Waits on a thread of its own: the pool of Swift's tasks must not be held up.
-    private func detached(_ call: @escaping @Sendable () -> UnsafeMutablePointer<CChar>?) async throws {
-        let callbacks = callbacks
+    private static func waiting(_ call: @escaping @Sendable () -> UnsafeMutablePointer<CChar>?) async throws {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
             DispatchQueue.global(qos: .utility).async {
-                let message = withExtendedLifetime(callbacks) { String(taking: call()) }
-                if let message {
-                    continuation.resume(throwing: CausalityError(description: message))
-                } else {
-                    continuation.resume()
-                }
+                continuation.resume(with: Result { try throwError(call()) })
             }
         }
     }
 
     /// Opting out clears the queue, forgets the user, and ignores events until
-    /// opting in, across starts.
+    /// opting in, across starts. False until the queue is open (`awaitOpen`), unless set here.
     public var isOptedOut: Bool {
         get { cz_opted_out(handle) != 0 }
         set { cz_opt_out(handle, newValue ? 1 : 0) }
     }
 
-    /// The id of this device's user before they are known.
+    /// The id of this device's user before they are known. Like the next two it is empty
+    /// until the queue is open (`awaitOpen`), and after `close`.
     public var anonymousID: String { identity("anonymous_id") }
     /// The user, once identified; else empty.
     public var userID: String { identity("user_id") }
@@ -264,7 +280,8 @@ public final class Causality: Sendable {
     }
 }
 
-/// What the library calls back, kept alive as long as it may.
+/// What the library calls back. It holds a reference for as long as it may: a client
+/// delivers on after its deinit, for some seconds.
 final class Callbacks: Sendable {
     let transport: Transport
     let notice: (@Sendable (String, String) -> Void)?
@@ -274,7 +291,6 @@ final class Callbacks: Sendable {
         self.notice = notice
     }
 
-    var pointer: UnsafeMutableRawPointer { Unmanaged.passUnretained(self).toOpaque() }
     static func from(_ pointer: UnsafeMutableRawPointer?) -> Callbacks {
         Unmanaged<Callbacks>.fromOpaque(pointer!).takeUnretainedValue()
     }

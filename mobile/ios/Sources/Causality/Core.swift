@@ -1,8 +1,7 @@
 import CCausality
 import Foundation
 
-// The C library seen from Swift: texts, objects and errors. Nothing else in the
-// package calls it.
+// The C library seen from Swift: texts, times, objects and errors.
 
 extension String {
     func withText<Result>(_ body: (cz_text) -> Result) -> Result {
@@ -37,8 +36,14 @@ public struct CausalityError: Error, Sendable, Equatable, CustomStringConvertibl
     public var errorDescription: String? { description }
 }
 
+/// Seconds as the library counts them. Converting infinity or NaN, which callers may
+/// pass for a timeout, would end the app.
+func milliseconds(_ seconds: TimeInterval) -> Int64 {
+    seconds.isNaN ? 0 : Int64(min(max(seconds * 1000, -1e15), 1e15))
+}
+
 /// Turns the library's error text into a thrown error.
-func check(_ error: UnsafeMutablePointer<CChar>?) throws {
+func throwError(_ error: UnsafeMutablePointer<CChar>?) throws {
     if let message = String(taking: error) { throw CausalityError(description: message) }
 }
 

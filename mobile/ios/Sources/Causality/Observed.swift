@@ -22,10 +22,22 @@ struct Observed: Sendable {
     func track(_ event: some TypedEvent, at time: Date, session: String, id: String) {
         _ = event.name.withText { name in
             session.withText { session in
-                id.withText { String(taking: cz_track(handle, name, object(of: event.properties), Int64(time.timeIntervalSince1970 * 1000), session, $0)) }
+                id.withText { String(taking: cz_track(handle, name, object(of: event.properties), milliseconds(time.timeIntervalSince1970), session, $0)) }
             }
         }
     }
+
+    /// Says where events happen, by the names of cz_context.
+    func describe(_ surroundings: [String: String]) {
+        for (name, value) in surroundings {
+            name.withText { name in value.withText { _ = String(taking: cz_context(handle, name, $0)) } }
+        }
+    }
+
+    /// Waits, and so is not for the main thread.
+    func flush(_ timeout: TimeInterval) { _ = String(taking: cz_flush(handle, milliseconds(timeout))) }
+    /// Waits, and so is not for the main thread.
+    func awaitOpen(_ timeout: TimeInterval) -> Bool { cz_await_open(handle, milliseconds(timeout)) != 0 }
 
     var session: String { "session_id".withText { String(taking: cz_identity(handle, $0)) ?? "" } }
     func foreground() { cz_foreground(handle) }

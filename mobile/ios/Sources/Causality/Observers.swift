@@ -1,10 +1,9 @@
 import CCausality
 import Foundation
 
-#if canImport(UIKit) && !os(watchOS)
+#if canImport(UIKit)
 import UIKit
-#endif
-#if canImport(AppKit) && !targetEnvironment(macCatalyst)
+#elseif canImport(AppKit)
 import AppKit
 #endif
 #if canImport(Network)
@@ -31,14 +30,19 @@ final class Observers: @unchecked Sendable { // its fields are guarded by lock
             // Reading the disk is not for the thread that starts the app.
             DispatchQueue.global(qos: .utility).async {
                 if let crash = CrashReport.take(from: directory) {
-                    client.track(crash.event, at: crash.time, session: crash.session, id: crash.id)
+                    client.track(crash.event, at: crash.time ?? Date(), session: crash.session, id: crash.id)
                 }
                 #if canImport(Darwin)
+                _ = client.awaitOpen(10) // before that there is no session
                 CrashWatch.start(in: directory) { client.session }
                 #endif
             }
         }
         if wanted.contains(.lifecycle) { client.track(AppStart(cold: true)) }
+        if wanted.contains(.screens) {
+            ScreenViews.shared.add(client)
+            cancel.append { ScreenViews.shared.remove(client) }
+        }
         observeSystem()
         observeNetwork()
     }
@@ -70,7 +74,7 @@ final class Observers: @unchecked Sendable { // its fields are guarded by lock
         }
         client.foreground()
         if wanted.contains(.lifecycle), again {
-            client.track(AppForeground(backgroundMS: back.map { Int64(Date().timeIntervalSince($0) * 1000) }))
+            client.track(AppForeground(backgroundMS: back.map { milliseconds(Date().timeIntervalSince($0)) }))
         }
         #if canImport(Darwin)
         if wanted.contains(.crashes) { CrashWatch.prepare() } // with the session that has begun
@@ -82,7 +86,7 @@ final class Observers: @unchecked Sendable { // its fields are guarded by lock
             backgroundSince = Date()
             return foregroundSince ?? launched
         }
-        if wanted.contains(.lifecycle) { client.track(AppBackground(foregroundMS: Int64(Date().timeIntervalSince(since) * 1000))) }
+        if wanted.contains(.lifecycle) { client.track(AppBackground(foregroundMS: milliseconds(Date().timeIntervalSince(since)))) }
         client.background()
     }
 
@@ -107,47 +111,53 @@ final class Observers: @unchecked Sendable { // its fields are guarded by lock
     }
 
     private func observeSystem() {
-        #if canImport(UIKit) && !os(watchOS)
+        #if canImport(UIKit)
         on(UIApplication.didBecomeActiveNotification) { $0.foreground() }
         on(UIApplication.didEnterBackgroundNotification) { $0.backgroundWithTime() }
         on(UIApplication.didReceiveMemoryWarningNotification) { $0.memoryWarning() }
-        let client = client
-        let screens = wanted.contains(.screens)
-        DispatchQueue.main.async {
-            for (name, value) in Surroundings.screen() {
-                name.withText { name in value.withText { _ = String(taking: cz_context(client.handle, name, $0)) } }
-            }
-            if screens { ScreenViews.start() }
-        }
-        if screens { ScreenViews.shared.add(client) }
-        #elseif canImport(AppKit) && !targetEnvironment(macCatalyst)
+        DispatchQueue.main.async { [weak self] in self?.begin() }
+        #elseif canImport(AppKit)
         on(NSApplication.didBecomeActiveNotification) { $0.foreground() }
         on(NSApplication.didResignActiveNotification) { $0.background() }
+        DispatchQueue.main.async { [weak self] in self?.begin() }
         #endif
     }
 
-    #if canImport(UIKit) && !os(watchOS)
+    #if canImport(UIKit)
+    /// Only the main thread may ask the system this. An app that made its client late
+    /// has come to the front before, and would seem to be in the background.
+    @MainActor private func begin() {
+        client.describe(Surroundings.screen())
+        if wanted.contains(.screens) { ScreenViews.start() }
+        let isExtension = Bundle.main.bundlePath.hasSuffix(".appex") // has no application
+        if !isExtension, UIApplication.shared.applicationState != .background { arrived() }
+    }
+
     /// iOS ends an app soon after it has left the front: ask for the seconds that a
-    /// delivery takes.
+    /// delivery takes, before the system has the thread back.
     private func backgroundWithTime() {
+        guard Thread.isMainThread else { // not UIKit, which posts on the main thread
+            DispatchQueue.main.async { [weak self] in self?.backgroundWithTime() }
+            return
+        }
+        let time = MainActor.assumeIsolated { BackgroundTime() }
         background()
         let client = client
-        DispatchQueue.main.async {
-            var task = UIBackgroundTaskIdentifier.invalid
-            task = UIApplication.shared.beginBackgroundTask(withName: "causality") {
-                UIApplication.shared.endBackgroundTask(task)
-                task = .invalid
-            }
-            DispatchQueue.global(qos: .utility).async {
-                _ = String(taking: cz_flush(client.handle, 10_000))
-                DispatchQueue.main.async {
-                    UIApplication.shared.endBackgroundTask(task)
-                    task = .invalid
-                }
-            }
+        DispatchQueue.global(qos: .utility).async {
+            client.flush(10)
+            DispatchQueue.main.async { time.end() }
         }
     }
+    #elseif canImport(AppKit)
+    /// Only the main thread may ask the system this.
+    @MainActor private func begin() {
+        if NSApp?.isActive == true { arrived() }
+    }
     #endif
+
+    private func arrived() {
+        if locked({ foregroundSince == nil }) { foreground() }
+    }
 
     private func observeNetwork() {
         #if canImport(Network)
@@ -174,3 +184,20 @@ final class Observers: @unchecked Sendable { // its fields are guarded by lock
         #endif
     }
 }
+
+#if canImport(UIKit)
+/// The seconds that iOS grants an app that has left the front; given back once.
+@MainActor private final class BackgroundTime {
+    private var id = UIBackgroundTaskIdentifier.invalid
+
+    init() {
+        id = UIApplication.shared.beginBackgroundTask(withName: "causality") { [weak self] in self?.end() }
+    }
+
+    func end() {
+        guard id != .invalid else { return }
+        UIApplication.shared.endBackgroundTask(id)
+        id = .invalid
+    }
+}
+#endif

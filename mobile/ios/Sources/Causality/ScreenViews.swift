@@ -1,14 +1,11 @@
-#if canImport(UIKit) && !os(watchOS)
-import ObjectiveC
-import UIKit
+import Foundation
 
-/// `screen_view` for each view controller that appears: UIKit tells nobody, so its
-/// viewDidAppear is wrapped, once per process.
+/// `screen_view` for each screen that comes to the front, told to every client.
 final class ScreenViews: @unchecked Sendable { // its fields are guarded by lock
     static let shared = ScreenViews()
     private let lock = NSLock()
     private var clients: [Observed] = []
-    private var previous = ""
+    private var previous: String?
 
     func add(_ client: Observed) {
         lock.lock()
@@ -16,8 +13,39 @@ final class ScreenViews: @unchecked Sendable { // its fields are guarded by lock
         clients.append(client)
     }
 
+    func remove(_ client: Observed) {
+        lock.lock()
+        defer { lock.unlock() }
+        clients.removeAll { $0.handle == client.handle }
+    }
+
+    var watching: Int {
+        lock.lock()
+        defer { lock.unlock() }
+        return clients.count
+    }
+
+    func viewed(_ name: String, class screenClass: String? = nil) {
+        lock.lock()
+        let before = previous, clients = clients
+        previous = name
+        lock.unlock()
+        guard name != before else { return }
+        for client in clients {
+            client.track(ScreenView(screenName: name, screenClass: screenClass, previousScreen: before))
+        }
+    }
+}
+
+#if canImport(UIKit)
+import ObjectiveC
+import UIKit
+
+extension ScreenViews {
     @MainActor private static var started = false
 
+    /// UIKit tells nobody which view controllers appear, so their viewDidAppear is
+    /// wrapped, once per process.
     @MainActor static func start() {
         guard !started else { return }
         started = true
@@ -27,38 +55,31 @@ final class ScreenViews: @unchecked Sendable { // its fields are guarded by lock
         let original = unsafeBitCast(method_getImplementation(method), to: Appear.self)
         let wrapped: @convention(block) (UIViewController, Bool) -> Void = { controller, animated in
             original(controller, selector, animated)
-            MainActor.assumeIsolated { shared.appeared(controller) }
+            if Thread.isMainThread { MainActor.assumeIsolated { shared.appeared(controller) } }
         }
         method_setImplementation(method, imp_implementationWithBlock(wrapped))
     }
 
     @MainActor private func appeared(_ controller: UIViewController) {
-        // Containers and the system's own controllers are not screens of the app.
-        guard Bundle(for: type(of: controller)).bundlePath.hasPrefix(Bundle.main.bundlePath), controller.children.isEmpty else { return }
-        let name = controller.title ?? controller.navigationItem.title ?? String(describing: type(of: controller))
-        viewed(name, class: String(describing: type(of: controller)))
-    }
-
-    func viewed(_ name: String, class screenClass: String?) {
-        lock.lock()
-        let before = previous, clients = clients
-        previous = name
-        lock.unlock()
-        guard name != before else { return }
-        for client in clients {
-            client.track(ScreenView(screenName: name, screenClass: screenClass ?? "", previousScreen: before))
-        }
+        // Containers, the system's own controllers, and those that SwiftUI makes around
+        // its views (UIHostingController<…>) are not screens of the app.
+        let kind = String(describing: type(of: controller))
+        guard controller.children.isEmpty, !kind.contains("HostingController<"),
+            Bundle(for: type(of: controller)).bundlePath.hasPrefix(Bundle.main.bundlePath)
+        else { return }
+        viewed(controller.title ?? controller.navigationItem.title ?? kind, class: kind)
     }
 }
 #endif
 
-#if canImport(SwiftUI) && canImport(UIKit) && !os(watchOS)
+#if canImport(SwiftUI)
 import SwiftUI
 
 extension View {
-    /// Records `screen_view` with this name when the view appears.
+    /// Records `screen_view` with this name when the view appears, for clients whose
+    /// `automatic` has `.screens`.
     public func causalityScreen(_ name: String) -> some View {
-        onAppear { ScreenViews.shared.viewed(name, class: nil) }
+        onAppear { ScreenViews.shared.viewed(name) }
     }
 }
 #endif

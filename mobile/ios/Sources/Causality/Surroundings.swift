@@ -1,6 +1,6 @@
 import Foundation
 
-#if canImport(UIKit) && !os(watchOS)
+#if canImport(UIKit)
 import UIKit
 #endif
 
@@ -9,7 +9,7 @@ import UIKit
 enum Surroundings {
     static func present() -> [String: String] {
         var all = [
-            "locale": Locale.current.identifier.replacingOccurrences(of: "_", with: "-"),
+            "locale": locale(),
             "time_zone": TimeZone.current.identifier,
             "app_namespace": Bundle.main.bundleIdentifier ?? "",
             "app_version": Bundle.main.infoDictionary?["CFBundleShortVersionString"] as? String ?? "",
@@ -31,33 +31,27 @@ enum Surroundings {
         #elseif os(iOS)
         all["os_name"] = "iOS"
         all["platform"] = "ios"
-        #elseif os(tvOS)
-        all["os_name"] = "tvOS"
-        all["platform"] = "tvos"
-        all["device_type"] = "tv"
-        #elseif os(visionOS)
-        all["os_name"] = "visionOS"
-        all["platform"] = "visionos"
         #endif
         return all.filter { !$0.value.isEmpty }
     }
 
-    #if canImport(UIKit) && !os(watchOS)
+    #if canImport(UIKit)
     /// What only the main thread may read.
     @MainActor static func screen() -> [String: String] {
-        var all: [String: String] = [:]
-        #if os(iOS)
-        all["device_type"] = UIDevice.current.userInterfaceIdiom == .pad ? "tablet" : "phone"
-        #endif
-        #if !os(visionOS)
         let screen = UIScreen.main
-        all["screen_width"] = String(Int(screen.nativeBounds.width))
-        all["screen_height"] = String(Int(screen.nativeBounds.height))
-        all["screen_density"] = String(Double(screen.nativeScale))
-        #endif
-        return all
+        return [
+            "device_type": UIDevice.current.userInterfaceIdiom == .pad ? "tablet" : "phone",
+            "screen_width": String(Int(screen.nativeBounds.width)),
+            "screen_height": String(Int(screen.nativeBounds.height)),
+            "screen_density": String(Double(screen.nativeScale)),
+        ]
     }
     #endif
+
+    /// As BCP 47: without what follows @, such as a calendar of the user's choice.
+    private static func locale() -> String {
+        String(Locale.current.identifier.prefix { $0 != "@" }).replacingOccurrences(of: "_", with: "-")
+    }
 
     /// The machine's name, for example iPhone17,1; in the simulator that of the simulated one.
     private static func model() -> String {

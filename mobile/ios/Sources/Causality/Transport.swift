@@ -7,7 +7,7 @@ import FoundationNetworking
 
 /// Sends requests with URLSession. Redirects are not followed: one may be a login
 /// page, which would get the key.
-final class Transport: NSObject, URLSessionTaskDelegate, @unchecked Sendable { // its fields never change
+final class Transport: @unchecked Sendable { // its fields never change
     private let request: URLRequest
     private let session: URLSession
     private static let longestAnswer = 2 << 20
@@ -21,10 +21,10 @@ final class Transport: NSObject, URLSessionTaskDelegate, @unchecked Sendable { /
         request.setValue("1", forHTTPHeaderField: "Connect-Protocol-Version")
         request.setValue("causality-swift/\(Causality.version)", forHTTPHeaderField: "User-Agent")
         self.request = request
-        let delegate = RefusesRedirects()
+        configuration.timeoutIntervalForResource = timeout // the other begins anew with every byte
         configuration.httpCookieStorage = nil
         configuration.urlCache = nil
-        session = URLSession(configuration: configuration, delegate: delegate, delegateQueue: nil)
+        session = URLSession(configuration: configuration, delegate: RefusesRedirects(), delegateQueue: nil)
     }
 
     deinit { session.finishTasksAndInvalidate() }
@@ -34,9 +34,9 @@ final class Transport: NSObject, URLSessionTaskDelegate, @unchecked Sendable { /
         request.httpBody = body
         session.dataTask(with: request) { data, response, error in
             guard let answer = response as? HTTPURLResponse, error == nil else {
-                return Transport.fail(reply, error.map { "\($0.localizedDescription)" } ?? "the server gave no answer")
+                return Transport.fail(reply, error?.localizedDescription ?? "the server gave no answer")
             }
-            let retryAfter = Transport.milliseconds(answer.value(forHTTPHeaderField: "Retry-After"), now: Date())
+            let retryAfter = Transport.retryAfter(answer.value(forHTTPHeaderField: "Retry-After"), now: Date())
             let kind = answer.value(forHTTPHeaderField: "Content-Type")?.split(separator: ";").first.map(String.init) ?? ""
             let data = data ?? Data()
             if answer.statusCode != 200 {
@@ -63,8 +63,8 @@ final class Transport: NSObject, URLSessionTaskDelegate, @unchecked Sendable { /
         }
     }
 
-    /// Seconds or a date; 0 when there is neither.
-    static func milliseconds(_ header: String?, now: Date) -> Int64 {
+    /// Milliseconds from a header of seconds or a date; 0 when there is neither.
+    static func retryAfter(_ header: String?, now: Date) -> Int64 {
         guard let header else { return 0 }
         if let seconds = UInt32(header.trimmingCharacters(in: .whitespaces)) { return Int64(seconds) * 1000 }
         let format = DateFormatter()
@@ -72,7 +72,7 @@ final class Transport: NSObject, URLSessionTaskDelegate, @unchecked Sendable { /
         format.timeZone = TimeZone(identifier: "GMT")
         format.dateFormat = "EEE, dd MMM yyyy HH:mm:ss zzz"
         guard let date = format.date(from: header), date > now else { return 0 }
-        return Int64(min(date.timeIntervalSince(now), 1e9) * 1000)
+        return milliseconds(date.timeIntervalSince(now))
     }
 }
 

@@ -162,8 +162,64 @@ final class CausalityTests: XCTestCase {
                 XCTAssertTrue("\(error)".contains(word), "\(error) names \(word)")
             }
         }
-        XCTAssertThrowsError(try client { $0.flushAt = 0 })
-        XCTAssertThrowsError(try client { $0.flushAt = 5000 })
+        XCTAssertThrowsError(try client { $0.flushAt = 0; $0.requestTimeout = .infinity; $0.flushEvery = .nan; $0.queueBytes = 5 }) { error in
+            for name in ["flushAt", "requestTimeout", "flushEvery", "queueBytes"] {
+                XCTAssertTrue("\(error)".contains(name), "\(error) names \(name)")
+            }
+        }
+    }
+
+    func testATimeoutOfAnyNumberIsNoCrash() async throws {
+        let causality = try client()
+        for timeout in [TimeInterval.infinity, .greatestFiniteMagnitude] { try await causality.flush(timeout: timeout) }
+        for timeout in [-TimeInterval.infinity, .nan] { try await causality.flush(timeout: timeout) }
+        try await causality.close()
+    }
+
+    func testAClientThatIsLetGoDeliversOnAndIsFreed() async throws {
+        let name = "let_go_\(UUID().uuidString)"
+        let token = Notices()
+        weak var freed = token
+        do {
+            let causality = try client { [token] in $0.onNotice = { token.add($1) } }
+            causality.track(name)
+        }
+        _ = try await Server.rows("select 1 from events where event = '\(name)'", wanted: 1)
+        _ = consume token
+        let deadline = Date().addingTimeInterval(30)
+        while freed != nil, Date() < deadline { try await Task.sleep(nanoseconds: 10_000_000) }
+        XCTAssertNil(freed, "the library still holds its callbacks")
+    }
+
+    func testAStartKnowsTheEarlierOneOnceItsQueueIsOpen() async throws {
+        let folder = try temporaryDirectory()
+        let before = try client(folder)
+        before.identify("user-1")
+        before.isOptedOut = true
+        try await before.close()
+        let causality = try client(folder)
+        let open = await causality.awaitOpen()
+        XCTAssertTrue(open)
+        XCTAssertTrue(causality.isOptedOut)
+        try await causality.close()
+    }
+
+    func testAScreenIsRecordedOnceWhileItStaysInFront() async throws {
+        let causality = try client { $0.automatic = [.screens] }
+        for name in ["Cart", "Cart", "Pay"] { ScreenViews.shared.viewed(name) }
+        try await causality.flush()
+        let rows = try await Server.rows("select properties from events where event = 'screen_view' and anonymous_id = '\(causality.anonymousID)' order by seq", wanted: 2)
+        XCTAssertEqual(rows.map { $0[0] }, [#"{"screen_name":"Cart"}"#, #"{"previous_screen":"Cart","screen_name":"Pay"}"#])
+        try await causality.close()
+        XCTAssertEqual(ScreenViews.shared.watching, 0)
+    }
+
+    func testACrashBySignalHappenedWhenItsReportWasWritten() throws {
+        let folder = try temporaryDirectory(), file = CrashReport.file(in: folder), time = Date(timeIntervalSince1970: 1_790_000_000)
+        CrashReport(id: "i", time: nil, session: "s", type: "signal", message: "", stack: "").write(in: folder)
+        try FileManager.default.setAttributes([.modificationDate: time], ofItemAtPath: file.path)
+        XCTAssertEqual(CrashReport.take(from: folder)?.time, time)
+        XCTAssertNil(CrashReport.take(from: folder))
     }
 
     func testAWrongCallIsTold() async throws {
@@ -236,10 +292,10 @@ final class CausalityTests: XCTestCase {
 
     func testRetryAfterIsReadAsSecondsOrAsADate() {
         let now = Date(timeIntervalSince1970: 1_790_000_000)
-        XCTAssertEqual(Transport.milliseconds("120", now: now), 120_000)
-        XCTAssertEqual(Transport.milliseconds("Mon, 21 Sep 2026 14:13:50 GMT", now: now), 30_000)
+        XCTAssertEqual(Transport.retryAfter("120", now: now), 120_000)
+        XCTAssertEqual(Transport.retryAfter("Mon, 21 Sep 2026 14:13:50 GMT", now: now), 30_000)
         for nothing in [nil, "", "soon", "-3", "Mon, 21 Sep 2020 14:13:50 GMT"] {
-            XCTAssertEqual(Transport.milliseconds(nothing, now: now), 0)
+            XCTAssertEqual(Transport.retryAfter(nothing, now: now), 0)
         }
     }
 }
