@@ -3,7 +3,12 @@ import type { Key } from "../../gen/causality/identity/v1/identity_pb";
 import { isUsable, shortKey } from "./keys";
 import { fromOf, type Platform, platformFrom } from "./platforms";
 
-export type Finding = { title: string; what: string };
+export type Finding = {
+  title: string;
+  what: string;
+  /** More is kept in the list of rejected events. */
+  rejected?: true;
+};
 
 type Known = {
   /** When listening began, ms. */
@@ -64,6 +69,7 @@ export function diagnose({
     found.push({
       title: "An event arrived and was rejected.",
       what: `${bad.message} (${bad.code}). It is kept under Data, Rejected, with what to change.`,
+      rejected: true,
     });
   }
   if (!isUsable(key)) {

@@ -366,8 +366,8 @@ function Listening({
       ) : null}
       {late && findings.data
         ? findings.data
-            .filter((f) => !(heard.rejected && f.title.includes("rejected")))
-            .map((f) => <Told key={f.title} {...f} app={app} rejected={f.title.includes("rejected")} />)
+            .filter((f) => !(heard.rejected && f.rejected)) // said above, from Live
+            .map((f) => <Told key={f.title} {...f} app={app} />)
         : null}
       {late && findings.isError ? (
         <Told
@@ -387,7 +387,7 @@ function Listening({
   );
 }
 
-function Told({ title: head, what, app, rejected }: Finding & { app: App; rejected?: boolean }) {
+function Told({ title: head, what, app, rejected }: Finding & { app: App }) {
   const workspace = useWorkspace();
   return (
     <div className="mt-3 rounded-md bg-warn-soft px-3 py-2">

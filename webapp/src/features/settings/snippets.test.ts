@@ -64,12 +64,22 @@ class MyApplication : Application() {
   });
   it("Swift", () => {
     expect(code("ios")[1]).toBe(`import Causality
+import SwiftUI
 
-let causality = try Causality(writeKey: "${target.key}") {
-    $0.host = "https://c.example"
-}
+@main
+struct MyApp: App {
+    static let causality = try? Causality(writeKey: "${target.key}") {
+        $0.host = "https://c.example"
+    }
 
-causality.track("signup", ["plan": "pro"])`);
+    init() {
+        Self.causality?.track("signup", ["plan": "pro"])
+    }
+
+    var body: some Scene {
+        WindowGroup { Text("Hello") }
+    }
+}`);
   });
   it("phones are told to allow plain http, and only then", () => {
     const plain = { ...target, origin: "http://192.168.0.7:8080" };

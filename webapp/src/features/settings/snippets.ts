@@ -182,12 +182,22 @@ function swift({ origin, key }: Target): string {
   const options = [`$0.host = "${origin}"`];
   if (isPlain(origin)) options.push("$0.allowsInsecureHost = true // http, for development alone");
   return `import Causality
+import SwiftUI
 
-let causality = try Causality(writeKey: "${key}") {
-    ${options.join("\n    ")}
-}
+@main
+struct MyApp: App {
+    static let causality = try? Causality(writeKey: "${key}") {
+        ${options.join("\n        ")}
+    }
 
-causality.track("signup", ["plan": "pro"])`;
+    init() {
+        Self.causality?.track("signup", ["plan": "pro"])
+    }
+
+    var body: some Scene {
+        WindowGroup { Text("Hello") }
+    }
+}`;
 }
 
 const goInstall = "go get github.com/causality-project/causality/sdk";
