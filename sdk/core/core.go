@@ -656,9 +656,6 @@ func (c *Core) clear() {
 }
 
 func (c *Core) count(reason Reason, n int) {
-	if _, known := c.dropped[reason]; !known && len(c.dropped) >= maxCodes {
-		reason = unknownCode
-	}
 	c.dropped[reason] += uint64(n)
 	for i := range reported {
 		if reported[i] == reason {
@@ -833,11 +830,7 @@ func (c *Core) accepted(answer Answer) {
 	n := c.batch.events
 	c.settle(n)
 	for _, rejection := range answer.Rejected[:min(len(answer.Rejected), n)] {
-		code := rejection.Code
-		if code == "" {
-			code = unknownCode
-		}
-		c.countRejection(code)
+		c.countRejection(rejection.Code)
 	}
 	c.sent += uint64(n - min(len(answer.Rejected), n))
 	if len(answer.Rejected) > 0 {
@@ -850,11 +843,13 @@ func (c *Core) accepted(answer Answer) {
 	c.failures, c.next, c.floor, c.paused = 0, 0, 0, false
 }
 
-// countRejection counts what the server has seen and need not be told.
+// countRejection counts what the server has seen and need not be told. A server
+// that makes codes up cannot fill the memory with them.
 func (c *Core) countRejection(code Reason) {
-	before := c.unreported
-	c.count(code, 1)
-	c.unreported = before
+	if _, known := c.dropped[code]; code == "" || !known && len(c.dropped) >= maxCodes {
+		code = unknownCode
+	}
+	c.dropped[code]++
 }
 
 // fail keeps the batch for a later attempt.

@@ -122,6 +122,12 @@ func TestAServerCannotMakeTheCountsGrowWithoutBound(t *testing.T) {
 	if n := len(c.Stats().Dropped); n > maxCodes+1 || total != 200 {
 		t.Errorf("%d reasons with %d events, want at most %d with 200", n, total, maxCodes+1)
 	}
+	if _, err := c.Track(now, &Event{}); err == nil {
+		t.Fatal("an event without a name was taken")
+	}
+	if n := c.Stats().Dropped[Invalid]; n != 1 || !strings.Contains(string(c.encodeState()), string(Invalid)) {
+		t.Errorf("then %d events are counted as invalid, want 1, which the server is told", n)
+	}
 }
 
 func TestAddRefusesWhatCannotBeHandedOver(t *testing.T) {
