@@ -174,6 +174,7 @@ public final class Causality: Sendable {
                 cz_identify(handle, user, object(of: traits.set), object(of: traits.setOnce), object(of: traits.add), $0)
             }
         })
+        sessionMayBeAnother()
     }
 
     /// Says which group of a type, for example a company, the user acts for from now on.
@@ -193,7 +194,16 @@ public final class Causality: Sendable {
     }
 
     /// Forgets the user: a new anonymous id and session, no groups. What waits to be sent is kept.
-    public func reset() { cz_reset(handle) }
+    public func reset() {
+        cz_reset(handle)
+        sessionMayBeAnother()
+    }
+
+    private func sessionMayBeAnother() {
+        #if canImport(Darwin)
+        CrashWatch.prepare()
+        #endif
+    }
 
     // MARK: Delivery
 
