@@ -158,7 +158,6 @@ export function newCore(
 
   // Counts drops; without a time, those that the server knows or need not know.
   const count = (reason: Reason, n: number, now?: number) => {
-    if (!dropped.has(reason) && dropped.size > 31) reason = "rejected";
     dropped.set(reason, (dropped.get(reason) || 0) + n);
     if (now) {
       unreported = unreported.map((before, i) => (reported[i] == reason ? before + n : before));
@@ -495,7 +494,9 @@ export function newCore(
       if (answer && (answer.accepted > 0 || answer.duplicates > 0 || answer.rejected[0])) {
         const { rejected } = answer;
         settle(events);
-        for (const r of rejected.slice(0, events)) count(r.code || "rejected", 1);
+        // A server that makes codes up cannot fill the memory with them.
+        for (const { code } of rejected.slice(0, events))
+          count(code && (dropped.has(code) || dropped.size < 32) ? code : "rejected", 1);
         sent += Math.max(events - rejected.length, 0);
         if (rejected[0]) notices.push({ rejected });
         unreported = unreported.map((before, i) => before - reporting[i]!);
