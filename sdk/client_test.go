@@ -287,6 +287,31 @@ func TestAFailingServerIsTriedAgainWithTheSameBatchUntilItAnswers(t *testing.T) 
 	})
 }
 
+// TestAFlushDuringAnAttemptThatFailsGetsOneOfItsOwn: the network may be back since
+// that attempt began.
+func TestAFlushDuringAnAttemptThatFailsGetsOneOfItsOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{status: func(attempt int) (int, http.Header) {
+			if attempt == 1 {
+				time.Sleep(5 * time.Second)
+				return 503, nil
+			}
+			return 200, nil
+		}}
+		c := start(t, s)
+		track(t, c, "n")
+		time.Sleep(11 * time.Second) // the first attempt is under way
+		before := time.Now()
+		if err := c.Flush(t.Context()); err != nil || len(s.seen()) != 2 || time.Since(before) > 5*time.Second {
+			t.Errorf("Flush = %v after %s and %d requests, want success once the first has failed", err, time.Since(before), len(s.seen()))
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestARefusedKeyPausesAndKeeps(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -178,6 +178,7 @@ type Core struct {
 	paused     bool
 	limit      int    // events of the next batch; halved by a split, doubled by success
 	flushTo    uint64 // send at once through this block
+	asked      bool   // for a flush, since the attempt in flight began
 	closed     bool
 	optedOut   bool
 	chosen     bool   // by OptOut or OptIn here, which outweighs what a shared queue's state says
@@ -283,12 +284,19 @@ func (c *Core) Track(now Micros, e *Event) (wake bool, err error) {
 }
 
 // Refuse counts an event that Encode refused.
-func (c *Core) Refuse(now Micros, err error) {
-	reason := Invalid
+func (c *Core) Refuse(now Micros, err error) { c.CountDropped(now, ReasonOf(err), 1) }
+
+// ReasonOf is why an event that Encode refused is counted as dropped.
+func ReasonOf(err error) Reason {
 	if e, ok := err.(*InvalidError); ok {
-		reason = e.Reason
+		return e.Reason
 	}
-	c.count(reason, 1)
+	return Invalid
+}
+
+// CountDropped counts events that the host gave up before the core had them.
+func (c *Core) CountDropped(now Micros, reason Reason, n int) {
+	c.count(reason, n)
 	c.countsChanged(now)
 }
 
@@ -336,7 +344,8 @@ func (c *Core) HasRoom(size int) bool {
 
 // Flush asks for everything added so far to be stored and sent now, whatever the
 // backoff says. The flush is over when Settled reaches through, or failed when
-// Failed has moved. attempt is false when the server has asked for silence until
+// Flushing ends before. An attempt that was under way and fails does not end it: the
+// network may be back since. attempt is false when the server has asked for silence until
 // later, or after OptOut: then events are stored only. (With nothing to send it is
 // true.) With a shared queue that another leads the flush is over when the queue has
 // the events.
@@ -346,7 +355,7 @@ func (c *Core) Flush(now Micros) (through uint64, attempt bool) {
 	if c.optedOut || now < c.floor {
 		return through, c.Settled() >= through
 	}
-	c.flushTo = through
+	c.flushTo, c.asked = through, c.inFlight
 	if c.cfg.Shared {
 		c.flushTo, c.await = c.last, c.last
 		c.awaitMy = c.leading && len(c.unsaved) > 0
@@ -403,6 +412,10 @@ func (c *Core) Visitor() *Visitor { return c.visitor }
 func (c *Core) Saved(through uint64) bool {
 	return len(c.unsaved) == 0 || c.unsaved[0].Seq > through
 }
+
+// Flushing reports whether a Flush that reached through still has an attempt under
+// way or to come.
+func (c *Core) Flushing(through uint64) bool { return c.flushTo >= through }
 
 // Failed counts the attempts that did not settle their batch.
 func (c *Core) Failed() uint64 { return c.failed }
@@ -762,7 +775,7 @@ func (c *Core) blocksOf(events int) int {
 
 func (c *Core) send(now Micros) Command {
 	c.attempt++
-	c.inFlight = true
+	c.inFlight, c.asked = true, false
 	c.reporting = c.unreported
 	first, last := c.blocks[0].seq, c.blocks[c.batch.blocks-1].seq
 	var unsaved []Block
@@ -856,7 +869,9 @@ func (c *Core) countRejection(code Reason) {
 func (c *Core) fail(now, wait, retryAfter Micros) {
 	c.failures++
 	c.failed++
-	c.flushTo = 0
+	if !c.asked || retryAfter > 0 {
+		c.flushTo = 0
+	}
 	c.floor = 0
 	if retryAfter > 0 {
 		c.floor = now + min(retryAfter, maxRetryAfter)

@@ -95,7 +95,6 @@ type health struct {
 
 type flush struct {
 	through uint64
-	failed  uint64 // attempts that had failed when it began
 	attempt bool
 	done    chan error
 }
@@ -185,7 +184,7 @@ func (d *Driver) AddWait(ctx context.Context, e *core.Event) error {
 	return d.encode(e, func(at core.Micros, encoded core.Encoded) (bool, error) {
 		for !d.closing && !d.core.HasRoom(len(encoded.Bytes())) {
 			if err := d.waitForRoom(ctx); err != nil {
-				d.core.Refuse(now(), &core.InvalidError{Reason: core.QueueFull})
+				d.core.CountDropped(now(), core.QueueFull, 1)
 				return false, fmt.Errorf("%w; waited for room: %w", core.ErrQueueFull, err)
 			}
 		}
@@ -267,7 +266,7 @@ func (d *Driver) Flush(ctx context.Context) error {
 }
 
 func (d *Driver) flush() *flush {
-	f := &flush{failed: d.core.Failed(), done: make(chan error, 1)}
+	f := &flush{done: make(chan error, 1)}
 	f.through, f.attempt = d.core.Flush(now())
 	d.flushes = append(d.flushes, f)
 	d.poke()
@@ -585,7 +584,7 @@ func (d *Driver) release() {
 		switch {
 		case d.core.Settled() >= f.through:
 			f.done <- nil
-		case f.attempt && d.core.Failed() == f.failed:
+		case f.attempt && d.core.Flushing(f.through):
 			return false
 		case !d.core.Saved(f.through) && d.health.queue == nil:
 			return false // the commit is on its way

@@ -248,12 +248,13 @@ export function newDriver(
     },
     async flush() {
       const flush = () => core.flush(now());
+      const led = leads;
       run(flush); // before anything is awaited: the page may be about to go
       await elected;
       return new Promise((resolve) => {
         run(() => {
           flushes.push(resolve);
-          flush();
+          led || flush();
         });
       });
     },

@@ -143,6 +143,7 @@ export function newCore(
   let paused = false;
   let limit = maxEvents; // events of the next batch; halved by a split, doubled by success
   let flushTo = 0; // send at once through this block
+  let asked = false; // for a flush, since the attempt in flight began
   let closed = false;
   let optedOut = false;
   let chosen = false; // by optOut or optIn here, which outweighs what a shared queue's state says
@@ -403,6 +404,7 @@ export function newCore(
   const send = (now: number): Command => {
     const last = blocks[batch.blocks - 1]!.seq;
     inFlight = true;
+    asked = false;
     reporting = unreported;
     return {
       send: {
@@ -508,7 +510,7 @@ export function newCore(
         paused = status == 401 || status == 403;
         const bound = Math.min(2 ** failures++, 300) * second;
         const wait = paused ? hour : Number(random() % BigInt(bound + 1));
-        flushTo = 0;
+        if (!asked || retryAfter > 0) flushTo = 0;
         floor = retryAfter > 0 ? now + Math.min(retryAfter, hour) : 0;
         next = Math.max(now + wait, floor);
       } else if (events > 1) {
@@ -526,6 +528,7 @@ export function newCore(
       if (optedOut || now < floor) return false;
       flushTo = shared ? last : nextSeq - 1;
       awaitMine = leading && !!unsaved[0];
+      asked = inFlight;
       return true;
     },
 
