@@ -53,7 +53,7 @@ type Client struct {
 	driver     *driver.Driver
 	early      []call // made before there was a driver, in order
 	earlyBytes int
-	refused    int // early calls for which there was no room
+	dropped    map[core.Reason]int // events given up before there was a driver
 	closing    bool
 	optedOut   bool // as far as known before there is a driver
 	network    core.Network
@@ -124,9 +124,9 @@ func (c *Client) open(cfg driver.Config) {
 	d := openDriver(cfg)
 	for {
 		c.mu.Lock()
-		early, refused := c.early, c.refused
-		c.early, c.refused = nil, 0
-		if len(early) == 0 && refused == 0 {
+		early, dropped := c.early, c.dropped
+		c.early, c.dropped = nil, nil
+		if len(early) == 0 && len(dropped) == 0 {
 			c.driver = d
 			c.earlyBytes = 0
 			c.mu.Unlock()
@@ -138,10 +138,10 @@ func (c *Client) open(cfg driver.Config) {
 			_ = d.Do(func(core *core.Core, _ core.Micros) (bool, error) { return call.run(core) })
 		}
 		_ = d.Do(func(k *core.Core, now core.Micros) (bool, error) {
-			for range refused {
-				k.Refuse(now, &core.InvalidError{Reason: core.QueueFull})
+			for reason, n := range dropped {
+				k.CountDropped(now, reason, n)
 			}
-			return refused > 0, nil
+			return len(dropped) > 0, nil
 		})
 	}
 }
@@ -186,13 +186,22 @@ func (c *Client) do(bytes int, f func(c *core.Core, at core.Micros) (wake bool, 
 	}
 	if len(c.early) >= most || c.earlyBytes+bytes > mostEarlyBytes {
 		if bytes > 0 {
-			c.refused++
+			c.dropEarly(core.QueueFull)
 		}
 		return core.ErrQueueFull
 	}
 	c.early = append(c.early, call{now(), bytes > 0, f})
 	c.earlyBytes += bytes
 	return nil
+}
+
+// dropEarly counts an event that is given up before there is a driver. The lock is
+// held.
+func (c *Client) dropEarly(reason core.Reason) {
+	if c.dropped == nil {
+		c.dropped = make(map[core.Reason]int)
+	}
+	c.dropped[reason]++
 }
 
 // Track records that something happened. The error says what is wrong with the
@@ -284,12 +293,18 @@ func (c *Client) record(e *core.Event, problem error, about func(*core.Visitor, 
 			bytes = len(encoded.Bytes())
 		}
 	}
+	d := c.driver
+	if problem != nil && d == nil && !c.closing {
+		c.dropEarly(core.ReasonOf(problem))
+	}
 	c.mu.Unlock()
 	if problem != nil {
-		_ = c.do(0, func(k *core.Core, at core.Micros) (bool, error) {
-			k.Refuse(at, problem)
-			return true, nil
-		})
+		if d != nil {
+			_ = c.do(0, func(k *core.Core, at core.Micros) (bool, error) {
+				k.Refuse(at, problem)
+				return true, nil
+			})
+		}
 		return problem
 	}
 	return c.do(max(bytes, 1), func(k *core.Core, at core.Micros) (bool, error) {
@@ -329,8 +344,13 @@ func (c *Client) SetOptOut(out bool) {
 	}
 	c.mu.Lock()
 	c.optedOut = out
-	if out { // nothing before it matters any more
-		c.early, c.earlyBytes, c.refused = nil, 0, 0
+	if out { // of what was done before it, only the counts matter any more
+		for _, call := range c.early {
+			if call.event {
+				c.dropEarly(core.OptedOut)
+			}
+		}
+		c.early, c.earlyBytes = nil, 0
 	}
 	c.mu.Unlock()
 	_ = c.do(0, func(k *core.Core, _ core.Micros) (bool, error) {

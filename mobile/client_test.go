@@ -354,17 +354,32 @@ func TestOptingOutForgetsAcrossRestarts(t *testing.T) {
 
 func TestOptingOutBeforeTheFileIsOpenCounts(t *testing.T) {
 	t.Parallel()
-	s := serve(t)
-	c := open(t, t.TempDir(), s, nil)
-	track(t, c, "n")
+	s, dir := serve(t), t.TempDir()
+	held, _, err := queue.Open(filepath.Join(dir, (&Config{Key: "wk_test"}).queueName()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	c := open(t, dir, s, nil)
+	track(t, c, "before")
+	if err := c.Track("", nil); err == nil {
+		t.Error("an event without a name was taken")
+	}
 	c.SetOptOut(true)
 	if !c.OptedOut() {
 		t.Error("not opted out")
+	}
+	track(t, c, "after")
+	if c.Stats().Storage() != "opening" {
+		t.Fatal("the file was open too early for this test")
 	}
 	if ready(t, c); !c.OptedOut() {
 		t.Error("not opted out once the file is open")
 	}
 	flush(t, c)
+	if stats := c.Stats(); stats.Dropped("opted_out") != 2 || stats.Dropped("invalid") != 1 {
+		t.Errorf("dropped: %s; want 2 opted_out, 1 invalid", stats.Reasons())
+	}
 	if len(s.seen()) != 0 {
 		t.Error("an event was sent all the same")
 	}
