@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -52,4 +54,88 @@ func fillDisk(t *testing.T, path string) {
 	commit(t, f, core.Change{Delete: []core.Range{{First: 1, Last: stored}}})
 	commit(t, f, core.Change{Append: blocks(1001)})
 	wantBlocks(t, f, 1, 2000, 1001)
+}
+
+// TestWhoeverWaitsForTheLockGetsNoFileThatWasReplaced takes the lock the moment
+// that it is free, as a process does that starts just then.
+func TestWhoeverWaitsForTheLockGetsNoFileThatWasReplaced(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		path := filepath.Join(t.TempDir(), "queue")
+		f := open(t, path)
+		waiting, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcome := make(chan error, 1)
+		go func() {
+			for syscall.Flock(int(waiting.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+			}
+			named, err := os.Open(path)
+			if err != nil {
+				outcome <- err
+				return
+			}
+			if syscall.Flock(int(named.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+				err = errors.New("the queue has no owner for a moment, or a file without a name")
+			}
+			outcome <- errors.Join(err, named.Close())
+		}()
+		f.shrinkAbove(0, nil)
+		if err := errors.Join(<-outcome, f.Close(), waiting.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestAProcessThatStartsIsNeverRobbedOfWhatItStored lets many open a damaged file,
+// and one that will be made smaller, at once.
+func TestAProcessThatStartsIsNeverRobbedOfWhatItStored(t *testing.T) {
+	t.Parallel()
+	begin := map[string]func(path string){
+		"damaged": func(path string) {
+			if err := os.WriteFile(path, make([]byte, 32<<10), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"empty and large": func(path string) {
+			f := open(t, path)
+			defer f.Close()
+			commit(t, f, core.Change{Append: []core.Block{{Seq: 1, Events: 1, Data: make([]byte, compactOpened)}}})
+			commit(t, f, core.Change{Delete: []core.Range{{First: 1, Last: 1}}})
+		},
+	}
+	for name, begin := range begin {
+		for range 5 {
+			path := filepath.Join(t.TempDir(), "queue")
+			begin(path)
+			var stored atomic.Int64
+			var group sync.WaitGroup
+			for range 8 {
+				group.Go(func() {
+					f, contents, err := Open(path)
+					if err != nil {
+						return // another has it
+					}
+					next := uint64(1)
+					if n := len(contents.Blocks); n > 0 {
+						next = contents.Blocks[n-1].Seq + 1
+					}
+					if f.Commit(core.Change{Append: blocks(next)}) == nil {
+						stored.Add(1)
+					}
+					_ = f.Close()
+				})
+			}
+			group.Wait()
+			f, contents, err := Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = f.Close()
+			if int64(len(contents.Blocks)) != stored.Load() || contents.SetAside != "" {
+				t.Errorf("%s: %d blocks were stored, the file has %d, set aside %q", name, stored.Load(), len(contents.Blocks), contents.SetAside)
+			}
+		}
+	}
 }

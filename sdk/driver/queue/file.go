@@ -49,6 +49,7 @@ var (
 type File struct {
 	path string
 	db   *bolt.DB
+	last os.FileInfo // what path named when it was opened, as far as that came
 }
 
 // Open opens or creates the file at path, and its folder. A damaged file is moved
@@ -64,10 +65,13 @@ func Open(path string) (*File, Contents, error) {
 	contents, err := f.load()
 	if errors.Is(err, ErrDamaged) {
 		aside, failure := f.Reset()
-		if failure != nil {
+		switch {
+		case failure == nil:
+			return f, Contents{SetAside: aside, Damage: err}, nil
+		case !errors.Is(failure, ErrLocked):
 			return nil, Contents{}, errors.Join(err, failure)
 		}
-		return f, Contents{SetAside: aside, Damage: err}, nil
+		contents, err = f.load() // what the other process has begun
 	}
 	if err != nil {
 		return nil, Contents{}, errors.Join(err, f.Close())
@@ -83,7 +87,8 @@ func (f *File) load() (Contents, error) {
 	if err != nil || len(contents.Blocks) > 0 {
 		return contents, err
 	}
-	return contents, f.shrinkAbove(compactOpened, contents.State)
+	f.shrinkAbove(compactOpened, contents.State)
+	return contents, nil
 }
 
 func (f *File) open() error {
@@ -94,7 +99,9 @@ func (f *File) open() error {
 			FreelistType: bolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 				var err error
-				file, err = os.OpenFile(name, flag, mode)
+				if file, err = os.OpenFile(name, flag, mode); err == nil {
+					f.last, err = file.Stat()
+				}
 				return file, err
 			},
 		})
@@ -109,12 +116,12 @@ func (f *File) open() error {
 		f.db = db
 		// The lock may have been waited for on a file that its owner has meanwhile
 		// replaced; what is written there would be lost.
+		if f.replaced() {
+			return ErrLocked
+		}
 		mine, err := file.Stat()
 		if err != nil {
 			return err
-		}
-		if named, err := os.Stat(f.path); err != nil || !os.SameFile(mine, named) {
-			return ErrLocked
 		}
 		if err := check(file, mine.Size(), db.Info().PageSize); err != nil {
 			return err
@@ -138,6 +145,12 @@ func (f *File) open() error {
 		syncFolder(f.path)
 		return err
 	})
+}
+
+// replaced reports whether path names another file than the one that was opened.
+func (f *File) replaced() bool {
+	named, err := os.Stat(f.path)
+	return err != nil || f.last == nil || !os.SameFile(f.last, named)
 }
 
 // syncFolder makes a file's name as durable as its contents, where the system can.
@@ -177,11 +190,12 @@ func (f *File) contents() (Contents, error) {
 }
 
 // shrinkAbove replaces an empty file of more than a size, since bbolt would never
-// make it smaller. When that fails the file stays as it is. The error means that it
-// could not be opened again, which the next call will try.
-func (f *File) shrinkAbove(size int64, state []byte) error {
+// make it smaller. When that fails, as on Windows, which renames no open file, it
+// stays as it is. Both locks are held over the change: a process that came between
+// would store its blocks in a file without a name, or number them as this one does.
+func (f *File) shrinkAbove(size int64, state []byte) {
 	if info, err := os.Stat(f.path); err != nil || info.Size() <= size {
-		return nil
+		return
 	}
 	small := &File{path: f.path + ".new"}
 	_ = os.Remove(small.path) // of a process that ended meanwhile
@@ -189,15 +203,17 @@ func (f *File) shrinkAbove(size int64, state []byte) error {
 	if err == nil {
 		err = small.Commit(core.Change{State: state})
 	}
-	if err = errors.Join(err, small.Close()); err != nil {
+	if err == nil {
+		err = os.Rename(small.path, f.path)
+	}
+	if err != nil {
+		_ = small.Close()
 		_ = os.Remove(small.path)
-		return nil
+		return
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	_ = os.Rename(small.path, f.path)
-	return f.open()
+	f.db, f.last, small.db = small.db, small.last, f.db
+	syncFolder(f.path)
+	_ = small.Close()
 }
 
 // Commit makes the change as a whole, on disk, or returns an error and changes
@@ -224,7 +240,7 @@ func (f *File) Commit(change core.Change) error {
 		return tx.Bucket(metaBucket).Put(stateKey, change.State)
 	})
 	if err == nil && empty {
-		_ = f.shrinkAbove(compactInUse, change.State) // the change is made, whatever comes of this
+		f.shrinkAbove(compactInUse, change.State)
 	}
 	return err
 }
@@ -272,14 +288,27 @@ func (f *File) Read(first, last uint64) (data [][]byte, lost []uint64, err error
 
 // Reset moves the file aside, to a name that it returns, and begins a fresh one.
 // A file that was set aside before is replaced, so that damage cannot fill a disk.
+//
+// Another process may find the same damage. Once it has begun a fresh file, and
+// perhaps stored something there, that stays, and the error is ErrLocked.
 func (f *File) Reset() (setAside string, err error) {
-	closing := f.Close()
+	if f.replaced() {
+		return "", errors.Join(ErrLocked, f.Close())
+	}
 	setAside = f.path + ".damaged"
-	if err := os.Rename(f.path, setAside); err != nil {
+	renamed := f.db != nil && os.Rename(f.path, setAside) == nil // while the lock is held, where the system can
+	closing := f.Close()
+	if !renamed {
+		err = os.Rename(f.path, setAside)
+	}
+	if err != nil {
 		return "", errors.Join(fmt.Errorf("set the damaged queue aside: %w", err), closing)
 	}
 	if err := f.open(); err != nil {
 		return "", errors.Join(err, f.Close())
+	}
+	if began, err := f.contents(); err != nil || len(began.Blocks) > 0 || began.State != nil {
+		return "", errors.Join(ErrLocked, err, f.Close())
 	}
 	return setAside, nil
 }
@@ -302,21 +331,18 @@ func (f *File) Close() error {
 }
 
 func (f *File) view(operation string, read func(*bolt.Tx) error) error {
-	return f.opened(operation, func() error { return f.db.View(read) })
+	return f.guarded(operation, func(db *bolt.DB) error { return db.View(read) })
 }
 
 func (f *File) update(operation string, write func(*bolt.Tx) error) error {
-	return f.opened(operation, func() error { return f.db.Update(write) })
+	return f.guarded(operation, func(db *bolt.DB) error { return db.Update(write) })
 }
 
-// opened opens a file again that could not be opened after it was made smaller.
-func (f *File) opened(operation string, do func() error) error {
+func (f *File) guarded(operation string, do func(*bolt.DB) error) error {
 	if f.db == nil {
-		if err := f.open(); err != nil {
-			return errors.Join(err, f.Close())
-		}
+		return fmt.Errorf("%s queue: the file is closed", operation)
 	}
-	return guard(operation, do)
+	return guard(operation, func() error { return do(f.db) })
 }
 
 func guard(operation string, do func() error) (err error) {

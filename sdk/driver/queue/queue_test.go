@@ -100,6 +100,29 @@ func TestFileIsLockedForOthers(t *testing.T) {
 	}
 }
 
+func TestDamageThatAnotherProcessHasSetAsideIsNotSetAsideAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "queue")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("garbled "), 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	late := &File{path: path}
+	if err := late.open(); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("open = %v, want ErrDamaged", err)
+	}
+	ahead := open(t, path)
+	commit(t, ahead, core.Change{Append: blocks(1)})
+	if _, err := late.Reset(); !errors.Is(err, ErrLocked) {
+		t.Errorf("Reset = %v, want ErrLocked", err)
+	}
+	if err := ahead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, path)
+	defer again.Close()
+	wantBlocks(t, again, 1, 99, 1)
+}
+
 func TestFileOfANewerFormatIsRefusedAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "queue")
