@@ -39,6 +39,7 @@ import {
 } from "./platforms";
 import { browserSdkQuery, keysQuery, sendersQuery } from "./queries";
 import { type Target, type Way, waysOf } from "./snippets";
+import { sendTestEvent } from "./test-event";
 
 /** Of the page's app, or of the one named. */
 export function FirstEvent({ app: named }: { app?: App }) {
@@ -277,19 +278,7 @@ function Listening({
   const sendTest = async () => {
     setSending(true);
     try {
-      const response = await fetch("/v1/events", {
-        method: "POST",
-        headers: { Authorization: `Bearer ${apiKey.display}`, "Content-Type": "application/json" },
-        body: JSON.stringify([
-          { name: testEvent, anonymousId: "causality-test", properties: { sent_from: "settings" } },
-        ]),
-      });
-      const answer = (await response.json().catch(() => null)) as {
-        message?: string;
-        rejected?: { message: string }[];
-      } | null;
-      if (!response.ok) throw new Error(answer?.message ?? `The server answered ${response.status}`);
-      if (answer?.rejected?.[0]) throw new Error(answer.rejected[0].message);
+      await sendTestEvent(location.origin, apiKey.display);
       // Connected, this card says it by itself.
       if (state.status !== "live") toast.success("Test event accepted");
     } catch (error) {
