@@ -424,7 +424,7 @@ func appendJSONFields(dst, object []byte, fields []payloadField, skip func(strin
 			}
 		}
 		end := s.value(i, 1)
-		if end < 0 || skip(name) || s.data[i] == 'n' {
+		if end < 0 || skip != nil && skip(name) || s.data[i] == 'n' {
 			return end
 		}
 		if len(dst) > start {
@@ -432,17 +432,42 @@ func appendJSONFields(dst, object []byte, fields []payloadField, skip func(strin
 		}
 		dst = append(appendString(dst, name), ':')
 		value := object[i:end]
-		if known != nil && (known.kind == kindInt || known.kind == kindNumber) && value[0] == '"' {
+		switch {
+		case known != nil && (known.kind == kindInt || known.kind == kindNumber) && value[0] == '"':
 			// Protobuf's JSON writes 64-bit integers as text.
 			inner := scanner{data: value[1 : len(value)-1]}
 			if len(inner.data) > 0 && (inner.data[0] == '-' || isDigit(inner.data[0])) && inner.number(0) == len(inner.data) {
 				value = inner.data
 			}
+		case known != nil && known.kind == kindProducts && value[0] == '[':
+			dst = appendJSONProducts(dst, value, arena)
+			return end
 		}
 		dst = append(dst, value...)
 		return end
 	})
 	return dst, end >= 0
+}
+
+// appendJSONProducts appends a list that was read before.
+func appendJSONProducts(dst, list []byte, arena *[]byte) []byte {
+	s := scanner{data: list, arena: arena}
+	dst = append(dst, '[')
+	start := len(dst)
+	s.elements(0, func(i int) int {
+		end := s.value(i, 1)
+		if len(dst) > start {
+			dst = append(dst, ',')
+		}
+		if item := list[i:end]; item[0] == '{' {
+			dst, _ = appendJSONFields(append(dst, '{'), item, productFields, nil, arena)
+			dst = append(dst, '}')
+		} else {
+			dst = append(dst, item...)
+		}
+		return end
+	})
+	return append(dst, ']')
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -250,6 +250,7 @@ func TestTypedEventsBecomeNameAndProperties(t *testing.T) {
 	d := newDoor(t)
 	tests := map[string]struct{ body, name, properties string }{
 		"a payload":                  {`{"purchaseComplete":{"orderId":"o1","revenue":12.50,"itemCount":2,"products":[{"product_id":"p"}]}}`, "purchase_complete", `{"order_id":"o1","revenue":12.50,"item_count":2,"products":[{"product_id":"p"}]}`},
+		"a payload's products":       {`{"purchaseComplete":{"products":[{"productId":"p","quantity":2},{"brand":null,"own":[1]}, {}]}}`, "purchase_complete", `{"products":[{"product_id":"p","quantity":2},{"own":[1]},{}]}`},
 		"explicit properties win":    {`{"properties":{"revenue":1, "x":2},"purchase_complete":{"revenue":12.50,"coupon":"c"}}`, "purchase_complete", `{"coupon":"c","revenue":1, "x":2}`},
 		"unknown fields stay":        {`{"search":{"query":"q","ourOwn":1}}`, "search", `{"query":"q","ourOwn":1}`},
 		"64 bits as text are number": {`{"screenExit":{"durationMs":"9007199254740993"}}`, "screen_exit", `{"duration_ms":9007199254740993}`},
