@@ -86,8 +86,8 @@ func (v *Visitor) Fill(now Micros, e *Event) {
 
 // Identify names the user. What the anonymous id did before is theirs, unless
 // another user was known: then it resets first, so that two people never become
-// one. Ids that are blank or longer than 200 characters are no ids and change
-// nothing.
+// one. Ids that are blank, longer than 200 characters or hold a control character
+// are no ids and change nothing.
 func (v *Visitor) Identify(now Micros, userID string) {
 	if !usable(userID) || userID == v.user {
 		return
@@ -199,18 +199,20 @@ func (v *Visitor) newID(now Micros) string {
 	return string(id[:])
 }
 
-// usable tells ids from blanks (nothing above U+0020) and from what the server
-// refuses.
+// usable tells ids from blanks and from what the server refuses, under which every
+// event of the visitor would be lost.
 func usable(id string) bool {
 	if tooLong(id) || !utf8.ValidString(id) {
 		return false
 	}
+	blank := true
 	for _, r := range id {
-		if r > ' ' {
-			return true
+		if r < ' ' || 0x7f <= r && r < 0xa0 {
+			return false
 		}
+		blank = blank && r == ' '
 	}
-	return false
+	return !blank
 }
 
 // State is what NewVisitor continues from: numbered fields, as a Core's. It makes

@@ -48,8 +48,8 @@ export interface Visitor {
 
 const lastWithin = 5e6;
 
-/** Blanks are no ids, nor is what the server refuses. */
-const usable = (id: string) => /[^\0- ]/.test(id) && !tooLong(id);
+/** Blanks are no ids, nor is what the server refuses, such as a control character. */
+const usable = (id: string) => /[^ ]/.test(id) && !/\p{Cc}/u.test(id) && !tooLong(id);
 
 /** Continues from what state returned; what is missing there, or no id, is made anew. */
 export const newVisitor = (
