@@ -24,6 +24,7 @@ type browser struct {
 	last  uint64
 	full  bool
 	out   bool // every tab was told to opt out
+	chose bool // somebody has opted in since the start
 
 	home      map[string]*tab     // of each stored event
 	order     map[string]int      // in which its tab tracked it
@@ -49,8 +50,11 @@ func (b *browser) open() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if b.out { // a page knows that too, from before there was a leader to save it
+	switch { // a page knows that too, from before there was a leader to save it
+	case b.out:
 		c.OptOut()
+	case b.chose:
+		c.OptIn()
 	}
 	b.tabs = append(b.tabs, &tab{core: c})
 }
@@ -509,7 +513,7 @@ func TestTabsLoseNothingOfTheirQueue(t *testing.T) {
 				}
 			},
 			"opt in": func(*rapid.T) {
-				b.out = false
+				b.out, b.chose = false, true
 				for _, tab := range slices.Clone(b.tabs) {
 					tab.core.OptIn()
 					work(tab)
