@@ -21,6 +21,8 @@ public final class Causality: Sendable {
     public struct Options: Sendable {
         /// Where Causality is served, for example `https://causality.example.com`. Required.
         public var host = ""
+        /// Where the server takes events. Change it along with the server's ingest path.
+        public var ingestPath = "/causality.ingest.v1.IngestService/Ingest"
         /// Events that start a request, 1 to 2,000.
         public var flushAt = 30
         /// The longest wait of an event while online, in seconds, up to an hour.
@@ -34,7 +36,7 @@ public final class Causality: Sendable {
         /// What is recorded without being asked.
         public var automatic: Automatic = .all
         /// Plain http is refused unless this is set, or the host is this device.
-        public var allowsInsecureHost = false
+        public var allowInsecure = false
         /// Carries requests.
         public var session: @Sendable () -> URLSessionConfiguration = { .ephemeral }
         /// Delivery problems, rejections and drops, in words for a log. Called on any thread.
@@ -66,13 +68,13 @@ public final class Causality: Sendable {
     public init(writeKey: String, _ configure: (inout Options) -> Void) throws {
         var options = Options()
         configure(&options)
-        let host = try Causality.check(host: options.host, insecure: options.allowsInsecureHost)
+        let url = try Causality.ingestURL(host: options.host, path: options.ingestPath, insecure: options.allowInsecure)
         guard !writeKey.isEmpty, writeKey.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw CausalityError(description: "writeKey is empty or holds a character that no key has; copy it from Settings, Keys")
         }
         try Causality.check(options)
         let directory = try options.directory ?? Causality.directory(for: writeKey)
-        let transport = Transport(host: host, writeKey: writeKey, timeout: options.requestTimeout, configuration: options.session())
+        let transport = Transport(url: url, writeKey: writeKey, timeout: options.requestTimeout, configuration: options.session())
         callbacks = Callbacks(transport: transport, notice: options.onNotice)
         handle = try Causality.open(writeKey, options, directory, callbacks)
         let client = Observed(handle: handle)
@@ -134,16 +136,22 @@ public final class Causality: Sendable {
         }
     }
 
-    static func check(host: String, insecure: Bool) throws -> URL {
+    static func ingestURL(host: String, path: String, insecure: Bool) throws -> URL {
         guard let url = URL(string: host), let scheme = url.scheme, let name = url.host, ["http", "https"].contains(scheme),
             url.query == nil, url.fragment == nil, url.user == nil
         else {
             throw CausalityError(description: "host is \"\(host)\"; set it to where Causality is served, for example https://causality.example.com")
         }
         if scheme == "http", !insecure, !["localhost", "127.0.0.1", "::1"].contains(name) {
-            throw CausalityError(description: "host is plain http, which sends events in the clear; use https, or set allowsInsecureHost")
+            throw CausalityError(description: "host is plain http, which sends events in the clear; use https, or set allowInsecure while developing")
         }
-        return url
+        let trimmed = path.drop { $0 == "/" }
+        guard !trimmed.isEmpty, !trimmed.contains(where: { "?#".contains($0) }),
+            let ingest = URL(string: (host.hasSuffix("/") ? String(host.dropLast()) : host) + "/" + trimmed)
+        else {
+            throw CausalityError(description: "ingestPath is \"\(path)\"; set it to a path that the server takes events at, for example /c")
+        }
+        return ingest
     }
 
     static func directory(for writeKey: String) throws -> URL {

@@ -7,13 +7,13 @@ import FoundationNetworking
 
 /// Sends requests with URLSession. Redirects are not followed: one may be a login
 /// page, which would get the key.
-final class Transport: @unchecked Sendable { // its fields never change
+final class Transport: Sendable {
     private let request: URLRequest
     private let session: URLSession
-    private static let longestAnswer = 2 << 20
+    private let answers = Answers()
 
-    init(host: URL, writeKey: String, timeout: TimeInterval, configuration: URLSessionConfiguration) {
-        var request = URLRequest(url: host.appendingPathComponent("causality.ingest.v1.IngestService/Ingest"))
+    init(url: URL, writeKey: String, timeout: TimeInterval, configuration: URLSessionConfiguration) {
+        var request = URLRequest(url: url)
         request.httpMethod = "POST"
         request.timeoutInterval = timeout
         request.setValue("Bearer \(writeKey)", forHTTPHeaderField: "Authorization")
@@ -24,7 +24,7 @@ final class Transport: @unchecked Sendable { // its fields never change
         configuration.timeoutIntervalForResource = timeout // the other begins anew with every byte
         configuration.httpCookieStorage = nil
         configuration.urlCache = nil
-        session = URLSession(configuration: configuration, delegate: RefusesRedirects(), delegateQueue: nil)
+        session = URLSession(configuration: configuration, delegate: answers, delegateQueue: nil)
     }
 
     deinit { session.finishTasksAndInvalidate() }
@@ -32,25 +32,30 @@ final class Transport: @unchecked Sendable { // its fields never change
     func send(_ body: Data, to reply: cz_handle) {
         var request = request
         request.httpBody = body
-        session.dataTask(with: request) { data, response, error in
-            guard let answer = response as? HTTPURLResponse, error == nil else {
-                return Transport.fail(reply, error?.localizedDescription ?? "the server gave no answer")
-            }
-            let retryAfter = Transport.retryAfter(answer.value(forHTTPHeaderField: "Retry-After"), now: Date())
-            let kind = answer.value(forHTTPHeaderField: "Content-Type")?.split(separator: ";").first.map(String.init) ?? ""
-            let data = data ?? Data()
-            if answer.statusCode != 200 {
-                let excerpt = String(decoding: data.prefix(200), as: UTF8.self)
-                return Transport.answer(reply, answer.statusCode, retryAfter, Data(), "the server answered \(answer.statusCode): \(excerpt)")
+        let task = session.dataTask(with: request)
+        answers.expect(task) { Transport.reply(to: reply, with: $0) }
+        task.resume()
+    }
+
+    private static func reply(to reply: cz_handle, with result: Result<Answer, CausalityError>) {
+        switch result {
+        case .failure(let problem):
+            fail(reply, problem.description)
+        case .success(let got):
+            let retryAfter = retryAfter(got.head.value(forHTTPHeaderField: "Retry-After"), now: Date())
+            let kind = got.head.value(forHTTPHeaderField: "Content-Type")?.split(separator: ";").first.map(String.init) ?? ""
+            if got.head.statusCode != 200 {
+                let excerpt = String(decoding: got.body.prefix(200), as: UTF8.self)
+                return answer(reply, got.head.statusCode, retryAfter, Data(), "the server answered \(got.head.statusCode): \(excerpt)")
             }
             if kind != "application/proto" {
-                return Transport.fail(reply, "the answer is \"\(kind)\", not application/proto: is host the address of Causality?")
+                return fail(reply, "the answer is \"\(kind)\", not application/proto: is host the address of Causality?")
             }
-            if data.count > Transport.longestAnswer {
-                return Transport.fail(reply, "the answer is longer than 2 MiB")
+            if !got.isWhole {
+                return fail(reply, "the answer is longer than 2 MiB")
             }
-            Transport.answer(reply, 200, retryAfter, data, "")
-        }.resume()
+            answer(reply, 200, retryAfter, got.body, "")
+        }
     }
 
     private static func fail(_ reply: cz_handle, _ problem: String) { answer(reply, 0, 0, Data(), problem) }
@@ -76,7 +81,64 @@ final class Transport: @unchecked Sendable { // its fields never change
     }
 }
 
-private final class RefusesRedirects: NSObject, URLSessionTaskDelegate {
+struct Answer {
+    var head: HTTPURLResponse
+    var body = Data()
+    var isWhole = true
+}
+
+/// Gathers each answer while it arrives, up to a bound: whoever answers in the
+/// server's place must not fill the app's memory. What is longer is cut off.
+private final class Answers: NSObject, URLSessionDataDelegate, @unchecked Sendable { // the lock guards what changes
+    private static let longest = 2 << 20
+
+    private struct Expected {
+        let done: (Result<Answer, CausalityError>) -> Void
+        var answer: Answer?
+    }
+
+    private let lock = NSLock()
+    private var expected: [Int: Expected] = [:] // by task, until it has ended
+
+    func expect(_ task: URLSessionTask, _ done: @escaping (Result<Answer, CausalityError>) -> Void) {
+        lock.lock()
+        defer { lock.unlock() }
+        expected[task.taskIdentifier] = Expected(done: done)
+    }
+
+    func urlSession(
+        _: URLSession, dataTask: URLSessionDataTask, didReceive response: URLResponse,
+        completionHandler: @escaping (URLSession.ResponseDisposition) -> Void
+    ) {
+        lock.lock()
+        expected[dataTask.taskIdentifier]?.answer = (response as? HTTPURLResponse).map { Answer(head: $0) }
+        lock.unlock()
+        completionHandler(.allow)
+    }
+
+    func urlSession(_: URLSession, dataTask: URLSessionDataTask, didReceive data: Data) {
+        lock.lock()
+        defer { lock.unlock() }
+        let room = Answers.longest - (expected[dataTask.taskIdentifier]?.answer?.body.count ?? 0)
+        expected[dataTask.taskIdentifier]?.answer?.body.append(data.prefix(room))
+        if data.count > room {
+            expected[dataTask.taskIdentifier]?.answer?.isWhole = false
+            dataTask.cancel()
+        }
+    }
+
+    func urlSession(_: URLSession, task: URLSessionTask, didCompleteWithError error: (any Error)?) {
+        lock.lock()
+        let ended = expected.removeValue(forKey: task.taskIdentifier)
+        lock.unlock()
+        // A cut is an error too, of our own making: what the answer began with is known.
+        if let answer = ended?.answer, error == nil || !answer.isWhole {
+            ended?.done(.success(answer))
+        } else {
+            ended?.done(.failure(CausalityError(description: error?.localizedDescription ?? "the server gave no answer")))
+        }
+    }
+
     func urlSession(
         _: URLSession, task _: URLSessionTask, willPerformHTTPRedirection _: HTTPURLResponse,
         newRequest _: URLRequest, completionHandler: @escaping (URLRequest?) -> Void

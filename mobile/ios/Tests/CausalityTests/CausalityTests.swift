@@ -162,11 +162,36 @@ final class CausalityTests: XCTestCase {
                 XCTAssertTrue("\(error)".contains(word), "\(error) names \(word)")
             }
         }
+        for path in ["", "/", "/c?key=1"] {
+            XCTAssertThrowsError(try client { $0.ingestPath = path }) { XCTAssertTrue("\($0)".contains("ingestPath"), "\($0)") }
+        }
         XCTAssertThrowsError(try client { $0.flushAt = 0; $0.requestTimeout = .infinity; $0.flushEvery = .nan; $0.queueBytes = 5 }) { error in
             for name in ["flushAt", "requestTimeout", "flushEvery", "queueBytes"] {
                 XCTAssertTrue("\(error)".contains(name), "\(error) names \(name)")
             }
         }
+    }
+
+    func testEventsGoToTheIngestPathBelowTheHost() throws {
+        for (host, path) in [("https://a.example/base", "/c"), ("https://a.example/base/", "c")] {
+            XCTAssertEqual(try Causality.ingestURL(host: host, path: path, insecure: false).absoluteString, "https://a.example/base/c")
+        }
+        XCTAssertNoThrow(try Causality.ingestURL(host: "http://10.0.0.7:8080", path: "/c", insecure: true))
+    }
+
+    func testALongAnswerIsCutOffWhileItArrives() async throws {
+        let server = try EndlessServer()
+        let causality = try client { $0.host = server.url }
+        causality.track("kept")
+        do {
+            try await causality.flush(timeout: 20)
+            XCTFail("an endless answer is no acknowledgement")
+        } catch {
+            XCTAssertTrue("\(error)".contains("longer than 2 MiB"), "\(error)")
+        }
+        XCTAssertEqual(causality.stats.queued, 1)
+        server.stop()
+        try await causality.close(timeout: 1)
     }
 
     func testATimeoutOfAnyNumberIsNoCrash() async throws {

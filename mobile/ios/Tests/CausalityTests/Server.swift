@@ -57,6 +57,48 @@ enum Server {
     }
 }
 
+/// Answers every request with a 200 of the right type that does not end until the
+/// client goes away.
+final class EndlessServer: @unchecked Sendable { // its fields never change
+    let url: String
+    private let listener: Int32
+
+    init() throws {
+        #if canImport(Glibc)
+        let stream = Int32(SOCK_STREAM.rawValue)
+        #else
+        let stream = SOCK_STREAM
+        #endif
+        let listener = socket(AF_INET, stream, 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let listening = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(listener, $0, size) == 0 && listen(listener, 4) == 0 && getsockname(listener, $0, &size) == 0
+            }
+        }
+        guard listener >= 0, listening else { throw CausalityError(description: "no socket to listen at: errno \(errno)") }
+        self.listener = listener
+        url = "http://127.0.0.1:\(UInt16(bigEndian: address.sin_port))"
+        signal(SIGPIPE, SIG_IGN)
+        Thread.detachNewThread {
+            while case let client = accept(listener, nil, nil), client >= 0 {
+                let head = Array("HTTP/1.1 200 OK\r\nContent-Type: application/proto\r\nContent-Length: 1000000000000\r\n\r\n".utf8)
+                let part = [UInt8](repeating: 0, count: 65536)
+                var request = part
+                _ = recv(client, &request, request.count, 0)
+                _ = send(client, head, head.count, 0)
+                while send(client, part, part.count, 0) > 0 {}
+                close(client)
+            }
+        }
+    }
+
+    func stop() { shutdown(listener, Int32(SHUT_RDWR)) }
+}
+
 /// A folder of the test's own.
 func temporaryDirectory() throws -> URL {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("causality-\(UUID().uuidString)", isDirectory: true)

@@ -40,6 +40,7 @@ describe("snippets", () => {
     const npm = code("web", renamed)[3];
     expect(npm).toContain(`  ingestPath: "/c",\n})`);
     expect(code("android", renamed)[1]).toContain(`ingestPath = "/c"`);
+    expect(code("ios", renamed)[1]).toContain(`$0.ingestPath = "/c"`);
   });
   it("Kotlin", () => {
     expect(code("android")).toEqual([
@@ -84,7 +85,7 @@ struct MyApp: App {
   it("phones are told to allow plain http, and only then", () => {
     const plain = { ...target, origin: "http://192.168.0.7:8080" };
     expect(code("android", plain)[1]).toContain("allowInsecure = true");
-    expect(code("ios", plain)[1]).toContain("$0.allowsInsecureHost = true");
+    expect(code("ios", plain)[1]).toContain("$0.allowInsecure = true");
     expect([...code("android"), ...code("ios")].join("\n")).not.toMatch(/insecure/i);
   });
   it("the request's body is JSON", () => {

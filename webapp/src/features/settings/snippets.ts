@@ -178,9 +178,10 @@ const swiftPackage = `dependencies: [
     .package(url: "https://github.com/causality-project/causality-swift", from: "${version}"),
 ],`;
 
-function swift({ origin, key }: Target): string {
+function swift({ origin, key, ingestPath }: Target): string {
   const options = [`$0.host = "${origin}"`];
-  if (isPlain(origin)) options.push("$0.allowsInsecureHost = true // http, for development alone");
+  if (isPlain(origin)) options.push("$0.allowInsecure = true // http, for development alone");
+  if (ingestPath) options.push(`$0.ingestPath = "${ingestPath}"`);
   return `import Causality
 import SwiftUI
 
