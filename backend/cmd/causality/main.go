@@ -33,7 +33,7 @@ const (
 type commands struct {
 	ConfigFile string `name:"config" env:"CAUSALITY_CONFIG" placeholder:"FILE" help:"YAML file of settings; each key is a flag's name."` // read by settings
 
-	Serve   serveCommand   `cmd:"" set:"data_default=${data_default}" help:"Run the platform."`
+	Serve   serveCommand   `cmd:"" help:"Run the platform."`
 	Demo    demoCommand    `cmd:"" set:"data_default=${demo_default}" help:"Run the platform with a sample shop, on a data directory of its own."`
 	Import  importCommand  `cmd:"" help:"Import a file as events; importing it again adds nothing."`
 	Export  exportCommand  `cmd:"" help:"Print every event of an app."`

@@ -291,7 +291,12 @@ function Listening({
   const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   const usable = isUsable(apiKey);
   return (
-    <Card className={cx("sticky bottom-4 z-10 p-4 shadow-menu", done && "bg-good-soft ring-good/40")}>
+    <Card
+      className={cx(
+        "z-10 p-4 shadow-menu [@media(min-height:1000px)]:sticky [@media(min-height:1000px)]:bottom-4",
+        done && "bg-good-soft ring-good/40",
+      )}
+    >
       <div className="flex flex-wrap items-center gap-3">
         {done ? (
           <CircleCheck size={20} strokeWidth={1.75} className="shrink-0 text-good" aria-hidden />
