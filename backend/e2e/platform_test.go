@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -65,14 +66,29 @@ type platform struct {
 // newPlatform prepares a data directory and an address, and starts nothing.
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
-	root := dataRoot(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return &platform{t: t, data: filepath.Join(root, "data"), address: listener.Addr().String()}
+	return &platform{t: t, data: filepath.Join(dataRoot(t), "data"), address: freeAddress(t)}
 }
+
+// freeAddress is one that nobody takes before the server does, and again after
+// each restart: below the ports that the kernel gives to connections and to
+// listeners on port 0, and another for each call.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	const first, count = 12_000, 18_000
+	for range count {
+		address := fmt.Sprintf("127.0.0.1:%d", first+(int(nextPort.Add(1))+37*os.Getpid())%count)
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		listener.Close()
+		return address
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
+var nextPort atomic.Int32
 
 // dataRoot is a temporary directory with a short path, removed at the end.
 func dataRoot(t *testing.T) string {
