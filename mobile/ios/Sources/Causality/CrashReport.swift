@@ -27,18 +27,19 @@ struct CrashReport: Codable, Equatable {
         try? JSONEncoder().encode(report).write(to: CrashReport.file(in: directory), options: .atomic)
     }
 
-    /// Takes the report of the run before, if it left one. One that cannot be read
-    /// is taken away too, so that it is not met again.
-    static func take(from directory: URL) -> CrashReport? {
+    /// Hands over the report of the run before, if it left one, and removes it only
+    /// then: a process that ends in between tells it again, under the same id. One
+    /// that cannot be read is removed too, so that it is not met again.
+    static func take(from directory: URL, _ record: (CrashReport) -> Void) {
         let file = file(in: directory)
         defer { try? FileManager.default.removeItem(at: file) }
-        guard let data = try? Data(contentsOf: file), data.count <= 4 * mostBytes else { return nil }
-        guard var report = try? JSONDecoder().decode(CrashReport.self, from: data) else { return nil }
+        guard let data = try? Data(contentsOf: file), data.count <= 4 * mostBytes else { return }
+        guard var report = try? JSONDecoder().decode(CrashReport.self, from: data) else { return }
         if report.time == nil {
             let attributes = try? FileManager.default.attributesOfItem(atPath: file.path)
             report.time = attributes?[.modificationDate] as? Date
         }
-        return report
+        record(report)
     }
 }
 

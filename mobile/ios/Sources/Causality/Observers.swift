@@ -29,7 +29,7 @@ final class Observers: @unchecked Sendable { // its fields are guarded by lock
         if wanted.contains(.crashes) {
             // Reading the disk is not for the thread that starts the app.
             DispatchQueue.global(qos: .utility).async {
-                if let crash = CrashReport.take(from: directory) {
+                CrashReport.take(from: directory) { crash in
                     client.track(crash.event, at: crash.time ?? Date(), session: crash.session, id: crash.id)
                 }
                 #if canImport(Darwin)
