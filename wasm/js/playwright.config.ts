@@ -1,5 +1,6 @@
 import { defineConfig } from "@playwright/test";
-import { chromiumArgs, executablePath, type SiteOptions } from "./e2e/site";
+import { chromiumArgs, executablePath } from "./chromium.mjs";
+import type { SiteOptions } from "./e2e/site";
 
 // e2e/run starts the server and sets what the specs need. Each spec runs with both cores.
 export default defineConfig<SiteOptions>({

@@ -7,18 +7,8 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "@playwright/test";
+import { chromiumArgs, executablePath } from "../chromium.mjs";
 
-const executablePath = process.env.CAUSALITY_CHROMIUM ?? "/usr/bin/chromium";
-const args = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-quic",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const visits = { cold: 5, warm: 15 };
 const batches = 60;
 const perBatch = 50; // calls between two looks at the clock, which browsers make coarse
@@ -138,7 +128,7 @@ try {
   for (let i = 0; i < visits.cold; i++) {
     const folder = mkdtempSync(join(tmpdir(), "causality-bench-"));
     folders.push(folder);
-    const context = await chromium.launchPersistentContext(folder, { executablePath, args });
+    const context = await chromium.launchPersistentContext(folder, { executablePath, args: chromiumArgs });
     cold.push(await ready(context));
     if (i === visits.cold - 1) {
       // First a visit with events: the browser keeps compiled code once it was used for some seconds.

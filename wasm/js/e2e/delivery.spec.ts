@@ -4,18 +4,8 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type BrowserContext, chromium, type Page } from "@playwright/test";
-import {
-  chromiumArgs,
-  executablePath,
-  expect,
-  expectDelivered,
-  expectEvents,
-  expectLeads,
-  host,
-  test,
-  track,
-  unique,
-} from "./site";
+import { chromiumArgs, executablePath } from "../chromium.mjs";
+import { expect, expectDelivered, expectEvents, expectLeads, host, test, track, unique } from "./site";
 
 const queued = (page: Page) => page.evaluate(async () => (await window.causality.stats()).queued);
 

@@ -7,6 +7,7 @@ import { createServer } from "node:http";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "@playwright/test";
+import { chromiumArgs, executablePath } from "../chromium.mjs";
 
 const [core, host, key, first, last, profile] = process.argv.slice(2);
 if (!profile) throw new Error("usage: matrix ts|wasm HOST KEY FIRST LAST PROFILE_DIR");
@@ -32,17 +33,8 @@ await new Promise((resolve) => site.listen(0, "127.0.0.1", resolve));
 const address = `http://127.0.0.1:${site.address().port}/`;
 
 const context = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
+  executablePath,
+  args: chromiumArgs,
 });
 try {
   const tabs = [await context.newPage(), await context.newPage()];

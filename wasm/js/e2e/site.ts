@@ -16,18 +16,6 @@ declare global {
   }
 }
 
-export const executablePath = process.env.CAUSALITY_CHROMIUM ?? "/usr/bin/chromium";
-export const chromiumArgs = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
 const required = (name: string) => {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set; run e2e/run`);
