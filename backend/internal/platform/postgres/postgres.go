@@ -48,7 +48,11 @@ type Config struct {
 	// StartTimeout bounds how long Open waits for the child, which may have to
 	// recover from a crash; default 2 min.
 	StartTimeout time.Duration
-	Logger       *slog.Logger // required
+	// Fill, when set, is called before the schema is migrated, with the owner's
+	// connection and the directory of PostgreSQL's programs: a backup is restored
+	// there. Its failure is Open's.
+	Fill   func(ctx context.Context, owner *pgx.ConnConfig, binDir string) error
+	Logger *slog.Logger // required
 }
 
 func (c *Config) complete() error {
@@ -118,6 +122,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := s.fill(ctx); err != nil {
+		return err
+	}
 	if err := migrate(ctx, s.owner, s.cfg.Logger); err != nil {
 		return err
 	}
@@ -126,6 +133,23 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.hub = newHub(s.pool.Config().ConnConfig, s.cfg.Logger)
 	return nil
+}
+
+func (s *Server) fill(ctx context.Context) error {
+	if s.cfg.Fill == nil {
+		return nil
+	}
+	if err := ensureAppRole(ctx, s.owner); err != nil {
+		return err
+	}
+	bin, err := findBinaries(ctx, s.cfg.BinDir, 0)
+	if s.cluster != nil {
+		bin, err = s.cluster.bin, nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.cfg.Fill(ctx, s.owner.Copy(), bin.dir)
 }
 
 func (s *Server) newPool(ctx context.Context) (*pgxpool.Pool, error) {
