@@ -68,13 +68,29 @@ type Snapshot struct {
 	Links   Links
 	FreshTo time.Time // everything accepted before is in
 	Release func()
+
+	// Load makes sure that files hold the columns that a question reads; nil
+	// columns: all. It is nil itself when all files are whole.
+	Load func(ctx context.Context, paths, columns []string) error
 }
 
 // Object is one Parquet file of full events.
 type Object struct {
-	ID, Path    string
+	ID, Path     string
+	Rows, Bytes  int64
+	LinkNumber   int64     // person links are folded into user_key through this number
+	MinTS, MaxTS time.Time // of its events, both inclusive
+	Columns      []string  // promoted properties p_<name> that may replace reading JSON
+	Projections  []Projection
+}
+
+// Projection is a smaller file with what some questions need of an object's
+// tracked events, folded through the same number.
+type Projection struct {
+	Kind        string // by_event, event_days or user_days
+	Path        string
 	Rows, Bytes int64
-	LinkNumber  int64 // person links are folded into user_key through this number
+	Zone        string // of its days; IANA name
 }
 
 // Links are the person links that some objects do not have folded in. A row's

@@ -20,17 +20,39 @@ import (
 // manifestKey is the metadata entry of an object that holds its manifest row.
 const manifestKey = "causality.manifest"
 
-// kindEvents is an object of whole events. The other kinds are derived from it.
-const kindEvents = "events"
+// Kinds of objects. Those of whole events answer everything; projections are
+// derived from them; erased ones name the ids of events that erasure removed,
+// for dedupe alone.
+const (
+	kindEvents    = "events"
+	kindByEvent   = "by_event"
+	kindEventDays = "event_days"
+	kindUserDays  = "user_days"
+	kindErased    = "erased"
+)
 
 // Object is one Parquet object of whole events that answers count.
 type Object struct {
-	ID         string
-	Key        string
-	Path       string // a local file with its contents
-	Rows       int64
-	Bytes      int64
-	LinkNumber int64 // its user keys are resolved through this person link
+	ID           string
+	Key          string
+	Path         string // a local file with its contents; sparse where Snapshot.Load is set
+	Rows         int64
+	Bytes        int64
+	LinkNumber   int64     // its user keys are resolved through this person link
+	MinTS, MaxTS time.Time // of its events, both inclusive
+	Columns      []string  // promoted properties whose columns it holds completely
+	Projections  []Projection
+}
+
+// Projection is a smaller object with what some questions need of an Object's
+// tracked events: the same events, folded through the same link.
+type Projection struct {
+	Kind  string // by_event, event_days or user_days
+	Key   string
+	Path  string
+	Rows  int64
+	Bytes int64
+	Zone  string // of its days
 }
 
 // entry is a manifest row with what only the lake needs. It is what an object
@@ -56,6 +78,16 @@ type entry struct {
 	FirstSeq      uint64      `json:"firstSeq,omitempty"`
 	LastSeq       uint64      `json:"lastSeq,omitempty"`
 	CreatedAt     time.Time   `json:"createdAt"`
+
+	Period     time.Time `json:"period,omitzero"` // settled: first day of the month of its events
+	Bucket     int       `json:"bucket,omitempty"`
+	BucketBits int       `json:"bucketBits,omitempty"`
+	Columns    []string  `json:"columns,omitempty"` // promoted properties that it holds completely
+	Zone       string    `json:"zone,omitempty"`    // of a projection's days
+	Source     string    `json:"source,omitempty"`  // of a projection: the object that it is derived from
+	Merge      string    `json:"merge,omitempty"`   // the merge that wrote it, none of a run of the sink
+	Parts      int       `json:"parts,omitempty"`   // objects of whole events that the merge wrote
+	Inputs     []string  `json:"inputs,omitempty"`  // ids of what the merge replaced; in the object alone
 
 	// The app's counters with this object's commit, for a rebuild.
 	Totals totals `json:"totals"`
@@ -94,23 +126,44 @@ func newEntry(workspaceID, appID string, level int, receivedAt time.Time, name s
 func appPrefix(appID string) string { return "app_id=" + appID + "/" }
 
 const entryColumns = `object_id::text, workspace_id::text, app_id::text, key, kind, level, schema_version, rows, bytes,
-	min_ts, max_ts, min_received_at, max_received_at, link_number, sources, lane, incarnation, first_seq, last_seq, created_at`
+	min_ts, max_ts, min_received_at, max_received_at, link_number, sources, lane, incarnation, first_seq, last_seq, created_at,
+	period, bucket, bucket_bits, columns, zone, coalesce(source_id::text, ''), coalesce(merge_id::text, ''), parts`
 
 func scanEntry(row pgx.CollectableRow) (entry, error) {
 	var e entry
+	var period *time.Time
 	err := row.Scan(&e.ID, &e.WorkspaceID, &e.AppID, &e.Key, &e.Kind, &e.Level, &e.SchemaVersion, &e.Rows, &e.Bytes,
 		&e.MinTS, &e.MaxTS, &e.MinReceivedAt, &e.MaxReceivedAt, &e.LinkNumber, &e.Sources, &e.Lane, &e.Incarnation,
-		&e.FirstSeq, &e.LastSeq, &e.CreatedAt)
+		&e.FirstSeq, &e.LastSeq, &e.CreatedAt, &period, &e.Bucket, &e.BucketBits, &e.Columns, &e.Zone, &e.Source, &e.Merge, &e.Parts)
+	if period != nil {
+		e.Period = *period
+	}
 	return e, err
 }
 
+// queueInsert lists the object. The app's row must be locked, and its version
+// moved by the same transaction. A projection comes after its source.
 func (e *entry) queueInsert(batch *pgx.Batch) {
+	columns := e.Columns
+	if columns == nil {
+		columns = []string{}
+	}
 	batch.Queue(`INSERT INTO lake_objects (object_id, workspace_id, app_id, key, kind, level, schema_version, rows, bytes,
-		min_ts, max_ts, min_received_at, max_received_at, link_number, sources, lane, incarnation, first_seq, last_seq, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
+		min_ts, max_ts, min_received_at, max_received_at, link_number, sources, lane, incarnation, first_seq, last_seq, created_at,
+		period, bucket, bucket_bits, columns, zone, source_id, merge_id, parts, version)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+		$21, $22, $23, $24, $25, $26, $27, $28, (SELECT version + 1 FROM lake_apps WHERE workspace_id = $2 AND app_id = $3))`,
 		e.ID, e.WorkspaceID, e.AppID, e.Key, e.Kind, e.Level, e.SchemaVersion, e.Rows, e.Bytes,
 		e.MinTS, e.MaxTS, e.MinReceivedAt, e.MaxReceivedAt, e.LinkNumber, []int64(e.Sources), string(e.Lane), e.Incarnation,
-		int64(e.FirstSeq), int64(e.LastSeq), e.CreatedAt)
+		int64(e.FirstSeq), int64(e.LastSeq), e.CreatedAt,
+		orNil(e.Period), e.Bucket, e.BucketBits, columns, e.Zone, uuidOrNil(e.Source), uuidOrNil(e.Merge), max(e.Parts, 1))
+}
+
+func uuidOrNil(id string) *string {
+	if id == "" {
+		return nil
+	}
+	return &id
 }
 
 // entriesOf lists an app's live objects, oldest first.
@@ -133,6 +186,10 @@ type Snapshot struct {
 	Objects []Object // whose range of ts meets the one asked for, oldest first
 	Links   Links
 	FreshTo time.Time // everything accepted before it is in
+
+	// Load makes sure that files hold the columns that a question reads; nil
+	// columns: all. It is nil itself when all files are whole.
+	Load func(ctx context.Context, paths, columns []string) error
 
 	release func()
 }
@@ -157,7 +214,7 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 		// One statement, so that the version, the link number and the objects
 		// are of one instant.
 		rows, err := tx.Query(ctx, `
-			SELECT offsets.landed, coalesce(a.version, 0), coalesce(a.link_number, 0), o.object_id::text, o.key, o.rows, o.bytes, o.link_number
+			SELECT offsets.landed, coalesce(a.version, 0), coalesce(a.link_number, 0), o.object_id::text, o.key, o.rows, o.bytes, o.link_number, o.min_ts, o.max_ts, o.columns
 			FROM (SELECT `+offsetsJSON+` AS landed) AS offsets
 			LEFT JOIN lake_apps a ON a.workspace_id = $1 AND a.app_id = $2
 			LEFT JOIN lake_objects o ON o.workspace_id = a.workspace_id AND o.app_id = a.app_id
@@ -172,13 +229,15 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 		for rows.Next() {
 			var id, key *string
 			var count, bytes, link *int64
-			if err := rows.Scan(&through, &snapshot.Version, &snapshot.Links.Number, &id, &key, &count, &bytes, &link); err != nil {
+			var minTS, maxTS *time.Time
+			var columns []string
+			if err := rows.Scan(&through, &snapshot.Version, &snapshot.Links.Number, &id, &key, &count, &bytes, &link, &minTS, &maxTS, &columns); err != nil {
 				return fmt.Errorf("read manifest: %w", err)
 			}
 			if id == nil { // an app without objects
 				continue
 			}
-			o := Object{ID: *id, Key: *key, Rows: *count, Bytes: *bytes, LinkNumber: *link}
+			o := Object{ID: *id, Key: *key, Rows: *count, Bytes: *bytes, LinkNumber: *link, MinTS: *minTS, MaxTS: *maxTS, Columns: columns}
 			if oldest < 0 || o.LinkNumber < oldest {
 				oldest = o.LinkNumber
 			}

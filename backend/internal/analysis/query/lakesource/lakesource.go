@@ -26,13 +26,18 @@ func (s source) Snapshot(ctx context.Context, appID string, from, to time.Time) 
 		return query.Snapshot{}, err
 	}
 	out := query.Snapshot{
-		Version: snapshot.Version, FreshTo: snapshot.FreshTo, Release: snapshot.Release,
+		Version: snapshot.Version, FreshTo: snapshot.FreshTo, Load: snapshot.Load, Release: snapshot.Release,
 		Links: query.Links{
 			Number: snapshot.Links.Number, ByKey: snapshot.Links.ByKey, Changed: snapshot.Links.Changed, ChangedUsers: snapshot.Links.ChangedUsers,
 		},
 	}
-	for _, o := range snapshot.Objects {
-		out.Objects = append(out.Objects, query.Object{ID: o.ID, Path: o.Path, Rows: o.Rows, Bytes: o.Bytes, LinkNumber: o.LinkNumber})
+	out.Objects = make([]query.Object, len(snapshot.Objects))
+	for i := range snapshot.Objects {
+		o := &snapshot.Objects[i]
+		out.Objects[i] = query.Object{ID: o.ID, Path: o.Path, Rows: o.Rows, Bytes: o.Bytes, LinkNumber: o.LinkNumber, MinTS: o.MinTS, MaxTS: o.MaxTS, Columns: o.Columns}
+		for _, p := range o.Projections {
+			out.Objects[i].Projections = append(out.Objects[i].Projections, query.Projection{Kind: p.Kind, Path: p.Path, Rows: p.Rows, Bytes: p.Bytes, Zone: p.Zone})
+		}
 	}
 	return out, nil
 }
