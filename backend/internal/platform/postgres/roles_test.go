@@ -19,6 +19,8 @@ import (
 var withoutTenant = []string{
 	"goose_db_version", // the schema's own version
 	"lake_offsets",     // how far streams have landed, over all workspaces
+	"leases",           // which process does what
+	"replicas",         // the processes of the installation
 	"sessions",         // people sign in to the installation; only functions reach these three
 	"sign_in_links",
 	"users",
