@@ -65,7 +65,8 @@ func (b *board) until(within time.Duration, what string, ok func() bool) time.Du
 // replica is one process's part.
 type replica struct {
 	*Leases
-	stop func() error // gracefully
+	worked, renewed chan error // what the work and Run returned
+	stop            func()     // gracefully
 }
 
 func start(t testing.TB, server *postgres.Server, id string, do func(ctx context.Context, l *Leases) error) *replica {
@@ -74,16 +75,29 @@ func start(t testing.TB, server *postgres.Server, id string, do func(ctx context
 	working, stopWork := context.WithCancel(context.Background())
 	renewing, stopRenewing := context.WithCancel(context.Background())
 	worked, renewed := make(chan error, 1), make(chan error, 1)
-	go func() { worked <- do(working, l) }()
-	go func() { renewed <- l.Run(renewing) }()
-	stop := sync.OnceValue(func() error {
+	go func() { worked <- do(working, l); close(worked) }()
+	go func() { renewed <- l.Run(renewing); close(renewed) }()
+	stop := sync.OnceFunc(func() {
 		stopWork()
-		err := <-worked
+		waitFor(t, worked)
 		stopRenewing()
-		return errors.Join(err, <-renewed)
+		waitFor(t, renewed)
 	})
-	t.Cleanup(func() { _ = stop() })
-	return &replica{l, stop}
+	t.Cleanup(stop)
+	return &replica{l, worked, renewed, stop}
+}
+
+// waitFor returns what a part of a replica ended with, nil when that was read
+// already.
+func waitFor(t testing.TB, ended chan error) error {
+	t.Helper()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Error("a replica does not end")
+		return nil
+	}
 }
 
 func TestNamesAreSharedFairlyAndEachIsRunByOneReplicaAtATime(t *testing.T) {
@@ -107,9 +121,7 @@ func TestNamesAreSharedFairlyAndEachIsRunByOneReplicaAtATime(t *testing.T) {
 	if err != nil || len(replicas) != 3 || replicas[1].ID != "b" || !slices.Equal(replicas[1].Holds, b.part("b")) {
 		t.Errorf("replicas = %+v, %v; b runs %v", replicas, err, b.part("b"))
 	}
-	if err := first.stop(); err != nil {
-		t.Error(err)
-	}
+	first.stop()
 	b.until(5*time.Second, "b has a half", has("b", 3))
 	b.until(5*time.Second, "c has a half", has("c", 3))
 }
@@ -155,7 +167,7 @@ func TestARestartedReplicaTakesUpItsWorkAtOnceAndItsOldLifeEnds(t *testing.T) {
 	if life := <-held; life != "second" || time.Since(began) > TTL/2 {
 		t.Errorf("%s life leads after %v", life, time.Since(began))
 	}
-	if err := old.stop(); err == nil || !strings.Contains(err.Error(), "this replica's id") {
+	if err := waitFor(t, old.renewed); err == nil || !strings.Contains(err.Error(), "this replica's id") {
 		t.Errorf("the old life ended with %v, want that another process has its id", err)
 	}
 }
@@ -167,6 +179,9 @@ func TestWorkThatFailsEndsItsCallAndIsFreeForOthers(t *testing.T) {
 	failing := start(t, server, "a", func(ctx context.Context, l *Leases) error {
 		return l.Lead(ctx, "maintenance", func(context.Context) error { return broken })
 	})
+	if err := waitFor(t, failing.worked); !errors.Is(err, broken) {
+		t.Errorf("Lead returned %v, want the error of the work", err)
+	}
 	leads := make(chan struct{})
 	start(t, server, "b", func(ctx context.Context, l *Leases) error {
 		return l.Lead(ctx, "maintenance", func(ctx context.Context) error { close(leads); <-ctx.Done(); return nil })
@@ -176,9 +191,7 @@ func TestWorkThatFailsEndsItsCallAndIsFreeForOthers(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("b does not lead")
 	}
-	if err := failing.stop(); !errors.Is(err, broken) {
-		t.Errorf("Lead returned %v, want the error of the work", err)
-	}
+
 }
 
 func TestAProcessThatIsAloneRunsEverything(t *testing.T) {
