@@ -2,6 +2,7 @@ package parquetv1
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,11 @@ import (
 
 // File is an object opened for reading. It reads pages as they are asked for.
 type File struct {
-	file *parquet.File
+	file     *parquet.File
+	size     int64
+	names    []string // of all columns
+	promoted []Promoted
+	complete []string
 }
 
 // Open reads the footer and refuses a file of another layout.
@@ -24,74 +29,41 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read footer: %w", err)
 	}
+	f := &File{file: file, size: size, names: make([]string, 0, columnCount)}
 	leaves, names := file.Schema().Columns(), schema.Columns()
-	if len(leaves) != columnCount {
+	if len(leaves) < columnCount {
 		return nil, fmt.Errorf("read footer: %d columns where schema version %d has %d", len(leaves), Version, columnCount)
 	}
 	for i, leaf := range leaves {
-		if len(leaf) != 1 || leaf[0] != names[i][0] {
-			return nil, fmt.Errorf("read footer: column %d is %q where schema version %d has %q", i, leaf, Version, names[i][0])
+		if len(leaf) != 1 || i < columnCount && leaf[0] != names[i][0] {
+			return nil, fmt.Errorf("read footer: column %d is %q where schema version %d has %q", i, leaf, Version, names[min(i, columnCount-1)][0])
+		}
+		f.names = append(f.names, leaf[0])
+		if i < columnCount {
+			continue
+		}
+		promoted, err := promotedOf(leaf[0], file.Root().Column(leaf[0]))
+		if err != nil {
+			return nil, fmt.Errorf("read footer: %w", err)
+		}
+		f.promoted = append(f.promoted, promoted)
+	}
+	if complete, ok := file.Lookup(CompleteKey); ok {
+		if err := json.Unmarshal([]byte(complete), &f.complete); err != nil {
+			return nil, fmt.Errorf("read footer: metadata %s: %w", CompleteKey, err)
 		}
 	}
-	return &File{file: file}, nil
+	return f, nil
 }
 
 // Rows is the number of rows that the footer states.
 func (f *File) Rows() int64 { return f.file.NumRows() }
 
+// Size is the number of bytes of the file.
+func (f *File) Size() int64 { return f.size }
+
 // Metadata looks up a metadata entry.
 func (f *File) Metadata(key string) (string, bool) { return f.file.Lookup(key) }
-
-// ReadIDs reads the event ids alone, in file order.
-func (f *File) ReadIDs(yield func(ids []event.ID) error) error {
-	values := make([]parquet.Value, 4096)
-	ids := make([]event.ID, 0, len(values))
-	for _, group := range f.file.RowGroups() {
-		err := readColumn(group.ColumnChunks()[ColEventID], values, func(values []parquet.Value) error {
-			ids = ids[:0]
-			for i := range values {
-				ids = append(ids, event.ID(values[i].ByteArray()))
-			}
-			return yield(ids)
-		})
-		if err != nil {
-			return fmt.Errorf("read column event_id: %w", err)
-		}
-	}
-	return nil
-}
-
-func readColumn(chunk parquet.ColumnChunk, values []parquet.Value, yield func([]parquet.Value) error) (err error) {
-	pages := chunk.Pages()
-	defer func() { err = errors.Join(err, pages.Close()) }()
-	for {
-		page, err := pages.ReadPage()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		reader := page.Values()
-		for {
-			n, err := reader.ReadValues(values)
-			if n > 0 {
-				if err := yield(values[:n]); err != nil {
-					parquet.Release(page)
-					return err
-				}
-			}
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				parquet.Release(page)
-				return err
-			}
-		}
-		parquet.Release(page)
-	}
-}
 
 // Reader streams whole rows in file order.
 type Reader struct {

@@ -115,6 +115,7 @@ const (
 	ColGroupID
 	ColPreviousID
 	columnCount
+	ColPromoted = columnCount // the first promoted column, where there is one
 )
 
 var schema = parquet.SchemaOf(layout{})
