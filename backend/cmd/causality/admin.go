@@ -19,7 +19,7 @@ type listing struct {
 type appsCommand struct {
 	Create appsCreate `cmd:"" help:"Create an app and print its id."`
 	List   appsList   `cmd:"" help:"List the apps."`
-	Update appsUpdate `cmd:"" help:"Change an app's name, time zone or IP policy."`
+	Update appsUpdate `cmd:"" help:"Change an app's name, time zone, IP policy or retention."`
 }
 
 type appsCreate struct {
@@ -55,9 +55,9 @@ func (c *appsList) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	list := table{columns: []string{"id", "name", "time_zone", "ip_policy", "created_at"}}
+	list := table{columns: []string{"id", "name", "time_zone", "ip_policy", "retention_days", "created_at"}}
 	for _, a := range answer.Msg.GetApps() {
-		list.rows = append(list.rows, []string{a.GetId(), a.GetName(), a.GetTimeZone(), a.GetIpPolicy(), a.GetCreatedAt()})
+		list.rows = append(list.rows, []string{a.GetId(), a.GetName(), a.GetTimeZone(), a.GetIpPolicy(), fmt.Sprint(a.GetRetentionDays()), a.GetCreatedAt()})
 	}
 	return list.print(t.Out, c.Format)
 }
@@ -68,24 +68,29 @@ type appsUpdate struct {
 	Name     *string `name:"name" placeholder:"NAME" help:"New name."`
 	TimeZone *string `name:"time-zone" placeholder:"ZONE" help:"New IANA time zone."`
 	IPPolicy *string `name:"ip-policy" placeholder:"POLICY" help:"keep, truncate or drop people's addresses."`
+	Days     *int32  `name:"retention-days" placeholder:"N" help:"Remove events N days after their time, from 1 to 36500; 0 keeps them for ever."`
 }
 
 func (c *appsUpdate) Run(ctx context.Context, t *terminal) error {
-	if c.Name == nil && c.TimeZone == nil && c.IPPolicy == nil {
-		return usagef("nothing to change: give --name, --time-zone or --ip-policy")
+	if c.Name == nil && c.TimeZone == nil && c.IPPolicy == nil && c.Days == nil {
+		return usagef("nothing to change: give --name, --time-zone, --ip-policy or --retention-days")
 	}
 	s, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
 	answer, err := s.tenancy().UpdateApp(ctx, connect.NewRequest(&tenancyv1.UpdateAppRequest{
-		AppId: c.App, Name: c.Name, TimeZone: c.TimeZone, IpPolicy: c.IPPolicy,
+		AppId: c.App, Name: c.Name, TimeZone: c.TimeZone, IpPolicy: c.IPPolicy, RetentionDays: c.Days,
 	}))
 	if err != nil {
 		return err
 	}
 	a := answer.Msg.GetApp()
-	t.note("%s is now named %s, in %s, IP policy %s", a.GetId(), a.GetName(), a.GetTimeZone(), a.GetIpPolicy())
+	kept := "kept for ever"
+	if a.GetRetentionDays() > 0 {
+		kept = fmt.Sprintf("removed after %d days", a.GetRetentionDays())
+	}
+	t.note("%s is now named %s, in %s, IP policy %s, events %s", a.GetId(), a.GetName(), a.GetTimeZone(), a.GetIpPolicy(), kept)
 	return nil
 }
 

@@ -21,16 +21,19 @@ type App struct {
 	ID, WorkspaceID, Name string
 	TimeZone              string // IANA
 	IPPolicy              string // keep, truncate or drop
+	RetentionDays         int    // after which events are removed; 0: never
 	CreatedAt             time.Time
 }
 
 // AppUpdate changes what is not nil.
 type AppUpdate struct {
 	Name, TimeZone, IPPolicy *string
+	RetentionDays            *int // 0: keep events for ever
 }
 
 const (
-	maxName = 100 // characters of an app's name
+	maxName      = 100    // characters of an app's name
+	maxRetention = 36_500 // days
 	// MaxApps bounds the apps of one workspace.
 	MaxApps = 1000
 	// maxCached bounds the workspaces whose apps are held in memory.
@@ -116,10 +119,10 @@ func (a *Apps) List(ctx context.Context) ([]App, error) {
 	return apps, nil
 }
 
-const appColumns = "app_id::text, workspace_id::text, name, time_zone, ip_policy, created_at"
+const appColumns = "app_id::text, workspace_id::text, name, time_zone, ip_policy, coalesce(retention_days, 0), created_at"
 
 func scanApp(row pgx.CollectableRow) (app App, err error) {
-	err = row.Scan(&app.ID, &app.WorkspaceID, &app.Name, &app.TimeZone, &app.IPPolicy, &app.CreatedAt)
+	err = row.Scan(&app.ID, &app.WorkspaceID, &app.Name, &app.TimeZone, &app.IPPolicy, &app.RetentionDays, &app.CreatedAt)
 	return app, err
 }
 
@@ -231,6 +234,9 @@ func (a *Apps) Update(ctx context.Context, idOrName string, update AppUpdate) (A
 			wrong = append(wrong, fault.Field{Name: "ipPolicy", Message: fmt.Sprintf("must be keep, truncate or drop, not %q", *update.IPPolicy)})
 		}
 	}
+	if days := update.RetentionDays; days != nil && (*days < 0 || *days > maxRetention) {
+		wrong = append(wrong, fault.Field{Name: "retentionDays", Message: fmt.Sprintf("must be from 1 to %d days, or 0 to keep events for ever, not %d", maxRetention, *days)})
+	}
 	if err := fault.InvalidFields(wrong); err != nil {
 		return App{}, err
 	}
@@ -239,8 +245,9 @@ func (a *Apps) Update(ctx context.Context, idOrName string, update AppUpdate) (A
 		return App{}, err
 	}
 	err = a.db.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `UPDATE apps SET name = coalesce($2, name), time_zone = coalesce($3, time_zone), ip_policy = coalesce($4, ip_policy)
-			WHERE app_id = $1 RETURNING `+appColumns, app.ID, update.Name, update.TimeZone, update.IPPolicy)
+		rows, err := tx.Query(ctx, `UPDATE apps SET name = coalesce($2, name), time_zone = coalesce($3, time_zone), ip_policy = coalesce($4, ip_policy),
+			retention_days = CASE WHEN $5::int IS NULL THEN retention_days ELSE nullif($5, 0) END
+			WHERE app_id = $1 RETURNING `+appColumns, app.ID, update.Name, update.TimeZone, update.IPPolicy, update.RetentionDays)
 		if err == nil {
 			app, err = pgx.CollectExactlyOneRow(rows, scanApp)
 		}

@@ -144,6 +144,7 @@ var made = []string{"workspaces", "memberships"}
 var allowed = map[string]string{
 	"keys.kind": "'write'", "apps.ip_policy": "'keep'", "apps.time_zone": "'UTC'",
 	"lake_objects.kind": "'events'", "person_links.kind": "'identify'",
+	"erasures.keys": "'{1}'",
 }
 
 // plain gives each type a value, the same in both workspaces.
@@ -306,6 +307,29 @@ func TestAppsAreFoundByIDAndName(t *testing.T) {
 	}
 }
 
+func TestRetentionIsSetKeptAndTakenBack(t *testing.T) {
+	t.Parallel()
+	server, db := open(t)
+	ctx := workspace(t, server, "one")
+	apps := tenancy.NewApps(db, server)
+	if app, err := apps.Create(ctx, "shop", "", nil); err != nil || app.RetentionDays != 0 {
+		t.Fatalf("created %+v, %v: events must be kept for ever until somebody says otherwise", app, err)
+	}
+	name, days, forever := "store", 90, 0
+	for _, step := range []struct {
+		update tenancy.AppUpdate
+		want   int
+	}{{tenancy.AppUpdate{RetentionDays: &days}, 90}, {tenancy.AppUpdate{Name: &name}, 90}, {tenancy.AppUpdate{RetentionDays: &forever}, 0}} {
+		which := "shop"
+		if app, err := apps.Get(ctx, name); err == nil {
+			which = app.ID
+		}
+		if app, err := apps.Update(ctx, which, step.update); err != nil || app.RetentionDays != step.want {
+			t.Errorf("%+v, %v; want %d days", app, err, step.want)
+		}
+	}
+}
+
 func TestWrongFieldsOfAnAppAreAllNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	server, db := open(t)
@@ -315,6 +339,7 @@ func TestWrongFieldsOfAnAppAreAllNamedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := func(s string) *string { return &s }
+	number := func(n int) *int { return &n }
 	tests := map[string]struct {
 		update tenancy.AppUpdate
 		fields []string
@@ -326,6 +351,8 @@ func TestWrongFieldsOfAnAppAreAllNamedAtOnce(t *testing.T) {
 		"long name":       {tenancy.AppUpdate{Name: text(strings.Repeat("ä", 101))}, []string{"name"}},
 		"name like an id": {tenancy.AppUpdate{Name: text(uuid.NewString())}, []string{"name"}},
 		"control":         {tenancy.AppUpdate{Name: text("a\x00b")}, []string{"name"}},
+		"retention":       {tenancy.AppUpdate{RetentionDays: number(-1)}, []string{"retentionDays"}},
+		"long retention":  {tenancy.AppUpdate{RetentionDays: number(36_501)}, []string{"retentionDays"}},
 	}
 	for name, tt := range tests {
 		_, err := apps.Update(ctx, "shop", tt.update)

@@ -73,6 +73,16 @@ var rules = map[string]rule{
 	lakev1connect.LakeServiceVerifyProcedure:  owner,
 	lakev1connect.LakeServiceRebuildProcedure: owner,
 	lakev1connect.LakeServiceCompactProcedure: owner,
+	lakev1connect.LakeServiceCollectProcedure: owner,
+	lakev1connect.LakeServiceStatsProcedure:   admin,
+	lakev1connect.LakeServicePublishProcedure: owner,
+
+	lakev1connect.LakeServiceEraseProcedure:             admin,
+	lakev1connect.LakeServiceListErasuresProcedure:      admin,
+	lakev1connect.LakeServiceGetReceiptProcedure:        admin,
+	lakev1connect.LakeServiceListDeadLettersProcedure:   admin,
+	lakev1connect.LakeServiceReplayDeadLettersProcedure: admin,
+	lakev1connect.LakeServiceDropDeadLettersProcedure:   owner,
 }
 
 var ranks = map[string]int{identity.Viewer: 1, identity.Editor: 2, identity.Admin: 3, identity.Owner: 4}

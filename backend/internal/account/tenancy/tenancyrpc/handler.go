@@ -64,7 +64,12 @@ func (h *Handler) UpdateApp(ctx context.Context, req *connect.Request[tenancyv1.
 	if err := identity.RequireManager(ctx, "change apps"); err != nil {
 		return nil, err
 	}
-	app, err := h.apps.Update(ctx, req.Msg.GetAppId(), tenancy.AppUpdate{Name: req.Msg.Name, TimeZone: req.Msg.TimeZone, IPPolicy: req.Msg.IpPolicy})
+	update := tenancy.AppUpdate{Name: req.Msg.Name, TimeZone: req.Msg.TimeZone, IPPolicy: req.Msg.IpPolicy}
+	if req.Msg.RetentionDays != nil {
+		days := int(req.Msg.GetRetentionDays())
+		update.RetentionDays = &days
+	}
+	app, err := h.apps.Update(ctx, req.Msg.GetAppId(), update)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +78,7 @@ func (h *Handler) UpdateApp(ctx context.Context, req *connect.Request[tenancyv1.
 
 func appToProto(app tenancy.App) *tenancyv1.App {
 	return &tenancyv1.App{
-		Id: app.ID, Name: app.Name, TimeZone: app.TimeZone, IpPolicy: app.IPPolicy,
+		Id: app.ID, Name: app.Name, TimeZone: app.TimeZone, IpPolicy: app.IPPolicy, RetentionDays: int32(app.RetentionDays),
 		CreatedAt: app.CreatedAt.UTC().Format(time.RFC3339Nano),
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 // Handler implements LakeService.
 type Handler struct {
+	lakev1connect.UnimplementedLakeServiceHandler
 	lake *lake.Lake
 	apps identity.AppGetter
 }

@@ -433,6 +433,1751 @@ func (x *CompactResponse) GetDone() bool {
 	return false
 }
 
+type CollectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectRequest) Reset() {
+	*x = CollectRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectRequest) ProtoMessage() {}
+
+func (x *CollectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
+func (*CollectRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CollectRequest) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *CollectRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type CollectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Objects       []*Collected           `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`   // the first 10,000
+	Deleted       float64                `protobuf:"fixed64,2,opt,name=deleted,proto3" json:"deleted,omitempty"` // objects
+	DeletedBytes  float64                `protobuf:"fixed64,3,opt,name=deleted_bytes,json=deletedBytes,proto3" json:"deleted_bytes,omitempty"`
+	Kept          float64                `protobuf:"fixed64,4,opt,name=kept,proto3" json:"kept,omitempty"` // unlisted objects that may not be deleted yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectResponse) Reset() {
+	*x = CollectResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectResponse) ProtoMessage() {}
+
+func (x *CollectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectResponse.ProtoReflect.Descriptor instead.
+func (*CollectResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CollectResponse) GetObjects() []*Collected {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+func (x *CollectResponse) GetDeleted() float64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *CollectResponse) GetDeletedBytes() float64 {
+	if x != nil {
+		return x.DeletedBytes
+	}
+	return 0
+}
+
+func (x *CollectResponse) GetKept() float64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+// Collected is an object that nothing lists.
+type Collected struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Bytes         float64                `protobuf:"fixed64,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Deleted       bool                   `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"` // or would be, in a dry run
+	Why           string                 `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`          // one sentence
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Collected) Reset() {
+	*x = Collected{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Collected) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Collected) ProtoMessage() {}
+
+func (x *Collected) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Collected.ProtoReflect.Descriptor instead.
+func (*Collected) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Collected) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Collected) GetBytes() float64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Collected) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *Collected) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type StatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsRequest) Reset() {
+	*x = StatsRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsRequest) ProtoMessage() {}
+
+func (x *StatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
+func (*StatsRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StatsRequest) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+type StatsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Apps          []*AppStats            `protobuf:"bytes,1,rep,name=apps,proto3" json:"apps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsResponse) Reset() {
+	*x = StatsResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsResponse) ProtoMessage() {}
+
+func (x *StatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
+func (*StatsResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StatsResponse) GetApps() []*AppStats {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+type AppStats struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	AppId           string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	AppName         string                 `protobuf:"bytes,2,opt,name=app_name,json=appName,proto3" json:"app_name,omitempty"`
+	Objects         []*ObjectStats         `protobuf:"bytes,3,rep,name=objects,proto3" json:"objects,omitempty"`
+	Events          float64                `protobuf:"fixed64,4,opt,name=events,proto3" json:"events,omitempty"` // that answers count
+	LooseObjects    float64                `protobuf:"fixed64,5,opt,name=loose_objects,json=looseObjects,proto3" json:"loose_objects,omitempty"`
+	LooseBytes      float64                `protobuf:"fixed64,6,opt,name=loose_bytes,json=looseBytes,proto3" json:"loose_bytes,omitempty"`
+	SettledObjects  float64                `protobuf:"fixed64,7,opt,name=settled_objects,json=settledObjects,proto3" json:"settled_objects,omitempty"`
+	SettledBytes    float64                `protobuf:"fixed64,8,opt,name=settled_bytes,json=settledBytes,proto3" json:"settled_bytes,omitempty"`
+	OldestEvent     string                 `protobuf:"bytes,9,opt,name=oldest_event,json=oldestEvent,proto3" json:"oldest_event,omitempty"` // RFC 3339; empty without events
+	NewestEvent     string                 `protobuf:"bytes,10,opt,name=newest_event,json=newestEvent,proto3" json:"newest_event,omitempty"`
+	GarbageObjects  float64                `protobuf:"fixed64,11,opt,name=garbage_objects,json=garbageObjects,proto3" json:"garbage_objects,omitempty"` // left the manifest, deleted soon
+	OrphanObjects   float64                `protobuf:"fixed64,12,opt,name=orphan_objects,json=orphanObjects,proto3" json:"orphan_objects,omitempty"`    // in the store, neither listed nor garbage
+	OrphanBytes     float64                `protobuf:"fixed64,13,opt,name=orphan_bytes,json=orphanBytes,proto3" json:"orphan_bytes,omitempty"`
+	WrittenPerEvent float64                `protobuf:"fixed64,14,opt,name=written_per_event,json=writtenPerEvent,proto3" json:"written_per_event,omitempty"` // times that an event was written so far
+	Erased          float64                `protobuf:"fixed64,15,opt,name=erased,proto3" json:"erased,omitempty"`                                            // events that erasure removed
+	ErasedLate      float64                `protobuf:"fixed64,16,opt,name=erased_late,json=erasedLate,proto3" json:"erased_late,omitempty"`                  // that arrived after their person was erased
+	Expired         float64                `protobuf:"fixed64,17,opt,name=expired,proto3" json:"expired,omitempty"`                                          // that retention removed
+	ErasedIds       float64                `protobuf:"fixed64,18,opt,name=erased_ids,json=erasedIds,proto3" json:"erased_ids,omitempty"`                     // kept, so that they cannot come back
+	WaitingErasures float64                `protobuf:"fixed64,19,opt,name=waiting_erasures,json=waitingErasures,proto3" json:"waiting_erasures,omitempty"`   // not finished yet
+	Retention       *RetentionStats        `protobuf:"bytes,20,opt,name=retention,proto3" json:"retention,omitempty"`                                        // absent: events are kept for ever
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *AppStats) Reset() {
+	*x = AppStats{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppStats) ProtoMessage() {}
+
+func (x *AppStats) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppStats.ProtoReflect.Descriptor instead.
+func (*AppStats) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AppStats) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *AppStats) GetAppName() string {
+	if x != nil {
+		return x.AppName
+	}
+	return ""
+}
+
+func (x *AppStats) GetObjects() []*ObjectStats {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+func (x *AppStats) GetEvents() float64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *AppStats) GetLooseObjects() float64 {
+	if x != nil {
+		return x.LooseObjects
+	}
+	return 0
+}
+
+func (x *AppStats) GetLooseBytes() float64 {
+	if x != nil {
+		return x.LooseBytes
+	}
+	return 0
+}
+
+func (x *AppStats) GetSettledObjects() float64 {
+	if x != nil {
+		return x.SettledObjects
+	}
+	return 0
+}
+
+func (x *AppStats) GetSettledBytes() float64 {
+	if x != nil {
+		return x.SettledBytes
+	}
+	return 0
+}
+
+func (x *AppStats) GetOldestEvent() string {
+	if x != nil {
+		return x.OldestEvent
+	}
+	return ""
+}
+
+func (x *AppStats) GetNewestEvent() string {
+	if x != nil {
+		return x.NewestEvent
+	}
+	return ""
+}
+
+func (x *AppStats) GetGarbageObjects() float64 {
+	if x != nil {
+		return x.GarbageObjects
+	}
+	return 0
+}
+
+func (x *AppStats) GetOrphanObjects() float64 {
+	if x != nil {
+		return x.OrphanObjects
+	}
+	return 0
+}
+
+func (x *AppStats) GetOrphanBytes() float64 {
+	if x != nil {
+		return x.OrphanBytes
+	}
+	return 0
+}
+
+func (x *AppStats) GetWrittenPerEvent() float64 {
+	if x != nil {
+		return x.WrittenPerEvent
+	}
+	return 0
+}
+
+func (x *AppStats) GetErased() float64 {
+	if x != nil {
+		return x.Erased
+	}
+	return 0
+}
+
+func (x *AppStats) GetErasedLate() float64 {
+	if x != nil {
+		return x.ErasedLate
+	}
+	return 0
+}
+
+func (x *AppStats) GetExpired() float64 {
+	if x != nil {
+		return x.Expired
+	}
+	return 0
+}
+
+func (x *AppStats) GetErasedIds() float64 {
+	if x != nil {
+		return x.ErasedIds
+	}
+	return 0
+}
+
+func (x *AppStats) GetWaitingErasures() float64 {
+	if x != nil {
+		return x.WaitingErasures
+	}
+	return 0
+}
+
+func (x *AppStats) GetRetention() *RetentionStats {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+// ObjectStats are the objects of one kind and level.
+type ObjectStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Level         int32                  `protobuf:"varint,2,opt,name=level,proto3" json:"level,omitempty"`
+	Objects       float64                `protobuf:"fixed64,3,opt,name=objects,proto3" json:"objects,omitempty"`
+	Rows          float64                `protobuf:"fixed64,4,opt,name=rows,proto3" json:"rows,omitempty"`
+	Bytes         float64                `protobuf:"fixed64,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Oldest        string                 `protobuf:"bytes,6,opt,name=oldest,proto3" json:"oldest,omitempty"` // RFC 3339, of the events in them
+	Newest        string                 `protobuf:"bytes,7,opt,name=newest,proto3" json:"newest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObjectStats) Reset() {
+	*x = ObjectStats{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObjectStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObjectStats) ProtoMessage() {}
+
+func (x *ObjectStats) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObjectStats.ProtoReflect.Descriptor instead.
+func (*ObjectStats) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ObjectStats) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ObjectStats) GetLevel() int32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *ObjectStats) GetObjects() float64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *ObjectStats) GetRows() float64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *ObjectStats) GetBytes() float64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ObjectStats) GetOldest() string {
+	if x != nil {
+		return x.Oldest
+	}
+	return ""
+}
+
+func (x *ObjectStats) GetNewest() string {
+	if x != nil {
+		return x.Newest
+	}
+	return ""
+}
+
+type RetentionStats struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Days             int32                  `protobuf:"varint,1,opt,name=days,proto3" json:"days,omitempty"`
+	LastRun          string                 `protobuf:"bytes,2,opt,name=last_run,json=lastRun,proto3" json:"last_run,omitempty"` // RFC 3339; empty: not yet
+	Limit            string                 `protobuf:"bytes,3,opt,name=limit,proto3" json:"limit,omitempty"`                    // events before it had to go then
+	DroppedObjects   float64                `protobuf:"fixed64,4,opt,name=dropped_objects,json=droppedObjects,proto3" json:"dropped_objects,omitempty"`
+	RewrittenObjects float64                `protobuf:"fixed64,5,opt,name=rewritten_objects,json=rewrittenObjects,proto3" json:"rewritten_objects,omitempty"`
+	RemovedEvents    float64                `protobuf:"fixed64,6,opt,name=removed_events,json=removedEvents,proto3" json:"removed_events,omitempty"`
+	Problem          string                 `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"` // of the last run; empty: none
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *RetentionStats) Reset() {
+	*x = RetentionStats{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionStats) ProtoMessage() {}
+
+func (x *RetentionStats) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionStats.ProtoReflect.Descriptor instead.
+func (*RetentionStats) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RetentionStats) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+func (x *RetentionStats) GetLastRun() string {
+	if x != nil {
+		return x.LastRun
+	}
+	return ""
+}
+
+func (x *RetentionStats) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *RetentionStats) GetDroppedObjects() float64 {
+	if x != nil {
+		return x.DroppedObjects
+	}
+	return 0
+}
+
+func (x *RetentionStats) GetRewrittenObjects() float64 {
+	if x != nil {
+		return x.RewrittenObjects
+	}
+	return 0
+}
+
+func (x *RetentionStats) GetRemovedEvents() float64 {
+	if x != nil {
+		return x.RemovedEvents
+	}
+	return 0
+}
+
+func (x *RetentionStats) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+type PublishRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rebuild       bool                   `protobuf:"varint,1,opt,name=rebuild,proto3" json:"rebuild,omitempty"` // required: nothing else can be asked for
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishRequest) Reset() {
+	*x = PublishRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishRequest) ProtoMessage() {}
+
+func (x *PublishRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
+func (*PublishRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PublishRequest) GetRebuild() bool {
+	if x != nil {
+		return x.Rebuild
+	}
+	return false
+}
+
+type PublishResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Objects       float64                `protobuf:"fixed64,1,opt,name=objects,proto3" json:"objects,omitempty"` // published so far
+	ObjectsTotal  float64                `protobuf:"fixed64,2,opt,name=objects_total,json=objectsTotal,proto3" json:"objects_total,omitempty"`
+	Done          bool                   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishResponse) Reset() {
+	*x = PublishResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishResponse) ProtoMessage() {}
+
+func (x *PublishResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
+func (*PublishResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PublishResponse) GetObjects() float64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *PublishResponse) GetObjectsTotal() float64 {
+	if x != nil {
+		return x.ObjectsTotal
+	}
+	return 0
+}
+
+func (x *PublishResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+// EraseRequest says what goes: events that fulfil every condition that is given.
+type EraseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`                   // required
+	UserId        string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`                // a person, with all ids linked to it
+	AnonymousId   string                 `protobuf:"bytes,3,opt,name=anonymous_id,json=anonymousId,proto3" json:"anonymous_id,omitempty"` // a person likewise, by an anonymous id
+	Event         string                 `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`                                // tracked events of this name
+	From          string                 `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`                                  // RFC 3339, or a date: its first instant in the app's time zone
+	To            string                 `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`                                      // likewise; excluded
+	DryRun        bool                   `protobuf:"varint,7,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`               // only count
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseRequest) Reset() {
+	*x = EraseRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseRequest) ProtoMessage() {}
+
+func (x *EraseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseRequest.ProtoReflect.Descriptor instead.
+func (*EraseRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *EraseRequest) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *EraseRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *EraseRequest) GetAnonymousId() string {
+	if x != nil {
+		return x.AnonymousId
+	}
+	return ""
+}
+
+func (x *EraseRequest) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *EraseRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *EraseRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *EraseRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type EraseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ErasureId     string                 `protobuf:"bytes,1,opt,name=erasure_id,json=erasureId,proto3" json:"erasure_id,omitempty"` // empty in a dry run
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`                          // requested, rewriting, cleaning, deleting, proving or done
+	Objects       float64                `protobuf:"fixed64,3,opt,name=objects,proto3" json:"objects,omitempty"`                    // to rewrite, as far as known
+	Rewritten     float64                `protobuf:"fixed64,4,opt,name=rewritten,proto3" json:"rewritten,omitempty"`                // of these
+	Events        float64                `protobuf:"fixed64,5,opt,name=events,proto3" json:"events,omitempty"`                      // removed so far; in a dry run those that would be
+	Problem       string                 `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`                      // why it does not go on; it tries again
+	Done          bool                   `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	Receipt       string                 `protobuf:"bytes,8,opt,name=receipt,proto3" json:"receipt,omitempty"` // JSON, in the last message
+	Counts        *EraseCounts           `protobuf:"bytes,9,opt,name=counts,proto3" json:"counts,omitempty"`   // of a dry run
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseResponse) Reset() {
+	*x = EraseResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseResponse) ProtoMessage() {}
+
+func (x *EraseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseResponse.ProtoReflect.Descriptor instead.
+func (*EraseResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *EraseResponse) GetErasureId() string {
+	if x != nil {
+		return x.ErasureId
+	}
+	return ""
+}
+
+func (x *EraseResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *EraseResponse) GetObjects() float64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *EraseResponse) GetRewritten() float64 {
+	if x != nil {
+		return x.Rewritten
+	}
+	return 0
+}
+
+func (x *EraseResponse) GetEvents() float64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *EraseResponse) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *EraseResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *EraseResponse) GetReceipt() string {
+	if x != nil {
+		return x.Receipt
+	}
+	return ""
+}
+
+func (x *EraseResponse) GetCounts() *EraseCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// EraseCounts is what an erasure would remove.
+type EraseCounts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        float64                `protobuf:"fixed64,1,opt,name=events,proto3" json:"events,omitempty"`
+	Objects       float64                `protobuf:"fixed64,2,opt,name=objects,proto3" json:"objects,omitempty"` // that would be rewritten
+	Ids           float64                `protobuf:"fixed64,3,opt,name=ids,proto3" json:"ids,omitempty"`         // of the person
+	Links         float64                `protobuf:"fixed64,4,opt,name=links,proto3" json:"links,omitempty"`
+	Rejected      float64                `protobuf:"fixed64,5,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	DeadLetters   float64                `protobuf:"fixed64,6,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	Waiting       float64                `protobuf:"fixed64,7,opt,name=waiting,proto3" json:"waiting,omitempty"` // events in the stream, not looked at yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseCounts) Reset() {
+	*x = EraseCounts{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseCounts) ProtoMessage() {}
+
+func (x *EraseCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseCounts.ProtoReflect.Descriptor instead.
+func (*EraseCounts) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *EraseCounts) GetEvents() float64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *EraseCounts) GetObjects() float64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *EraseCounts) GetIds() float64 {
+	if x != nil {
+		return x.Ids
+	}
+	return 0
+}
+
+func (x *EraseCounts) GetLinks() float64 {
+	if x != nil {
+		return x.Links
+	}
+	return 0
+}
+
+func (x *EraseCounts) GetRejected() float64 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *EraseCounts) GetDeadLetters() float64 {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return 0
+}
+
+func (x *EraseCounts) GetWaiting() float64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+type ListErasuresRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListErasuresRequest) Reset() {
+	*x = ListErasuresRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListErasuresRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListErasuresRequest) ProtoMessage() {}
+
+func (x *ListErasuresRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListErasuresRequest.ProtoReflect.Descriptor instead.
+func (*ListErasuresRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListErasuresRequest) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+type ListErasuresResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Erasures      []*Erasure             `protobuf:"bytes,1,rep,name=erasures,proto3" json:"erasures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListErasuresResponse) Reset() {
+	*x = ListErasuresResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListErasuresResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListErasuresResponse) ProtoMessage() {}
+
+func (x *ListErasuresResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListErasuresResponse.ProtoReflect.Descriptor instead.
+func (*ListErasuresResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListErasuresResponse) GetErasures() []*Erasure {
+	if x != nil {
+		return x.Erasures
+	}
+	return nil
+}
+
+type Erasure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	AppId         string                 `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	RequestedBy   string                 `protobuf:"bytes,4,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
+	RequestedAt   string                 `protobuf:"bytes,5,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
+	FinishedAt    string                 `protobuf:"bytes,6,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"` // empty: not yet
+	UserHashes    []string               `protobuf:"bytes,7,rep,name=user_hashes,json=userHashes,proto3" json:"user_hashes,omitempty"` // SHA-256 of the person's ids
+	Event         string                 `protobuf:"bytes,8,opt,name=event,proto3" json:"event,omitempty"`
+	From          string                 `protobuf:"bytes,9,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,10,opt,name=to,proto3" json:"to,omitempty"`
+	Events        float64                `protobuf:"fixed64,11,opt,name=events,proto3" json:"events,omitempty"` // removed so far
+	Problem       string                 `protobuf:"bytes,12,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Erasure) Reset() {
+	*x = Erasure{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Erasure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Erasure) ProtoMessage() {}
+
+func (x *Erasure) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
+func (*Erasure) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Erasure) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Erasure) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *Erasure) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Erasure) GetRequestedBy() string {
+	if x != nil {
+		return x.RequestedBy
+	}
+	return ""
+}
+
+func (x *Erasure) GetRequestedAt() string {
+	if x != nil {
+		return x.RequestedAt
+	}
+	return ""
+}
+
+func (x *Erasure) GetFinishedAt() string {
+	if x != nil {
+		return x.FinishedAt
+	}
+	return ""
+}
+
+func (x *Erasure) GetUserHashes() []string {
+	if x != nil {
+		return x.UserHashes
+	}
+	return nil
+}
+
+func (x *Erasure) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *Erasure) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Erasure) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Erasure) GetEvents() float64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Erasure) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+type GetReceiptRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReceiptRequest) Reset() {
+	*x = GetReceiptRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReceiptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReceiptRequest) ProtoMessage() {}
+
+func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
+func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetReceiptRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetReceiptResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Receipt       string                 `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"` // JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReceiptResponse) Reset() {
+	*x = GetReceiptResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReceiptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReceiptResponse) ProtoMessage() {}
+
+func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
+func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetReceiptResponse) GetReceipt() string {
+	if x != nil {
+		return x.Receipt
+	}
+	return ""
+}
+
+type ListDeadLettersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersRequest) Reset() {
+	*x = ListDeadLettersRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersRequest) ProtoMessage() {}
+
+func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{25}
+}
+
+type ListDeadLettersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeadLetters   []*DeadLetter          `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // than the 1,000 that are listed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersResponse) Reset() {
+	*x = ListDeadLettersResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersResponse) ProtoMessage() {}
+
+func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return nil
+}
+
+func (x *ListDeadLettersResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// DeadLetter is a message that was accepted and could not be landed.
+type DeadLetter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        float64                `protobuf:"fixed64,1,opt,name=number,proto3" json:"number,omitempty"`
+	AppId         string                 `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"` // empty: it cannot be read
+	Lane          string                 `protobuf:"bytes,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	SetAsideAt    string                 `protobuf:"bytes,4,opt,name=set_aside_at,json=setAsideAt,proto3" json:"set_aside_at,omitempty"`
+	Events        float64                `protobuf:"fixed64,5,opt,name=events,proto3" json:"events,omitempty"`
+	Bytes         float64                `protobuf:"fixed64,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Reason        string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetter) Reset() {
+	*x = DeadLetter{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetter) ProtoMessage() {}
+
+func (x *DeadLetter) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
+func (*DeadLetter) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DeadLetter) GetNumber() float64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetSetAsideAt() string {
+	if x != nil {
+		return x.SetAsideAt
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetEvents() float64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetBytes() float64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReplayDeadLettersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Numbers       []float64              `protobuf:"fixed64,1,rep,packed,name=numbers,proto3" json:"numbers,omitempty"` // none: all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayDeadLettersRequest) Reset() {
+	*x = ReplayDeadLettersRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayDeadLettersRequest) ProtoMessage() {}
+
+func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ReplayDeadLettersRequest) GetNumbers() []float64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+type ReplayDeadLettersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replayed      float64                `protobuf:"fixed64,1,opt,name=replayed,proto3" json:"replayed,omitempty"` // have landed
+	Events        float64                `protobuf:"fixed64,2,opt,name=events,proto3" json:"events,omitempty"`
+	Unreadable    float64                `protobuf:"fixed64,3,opt,name=unreadable,proto3" json:"unreadable,omitempty"` // cannot be replayed, and are kept
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayDeadLettersResponse) Reset() {
+	*x = ReplayDeadLettersResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayDeadLettersResponse) ProtoMessage() {}
+
+func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ReplayDeadLettersResponse) GetReplayed() float64 {
+	if x != nil {
+		return x.Replayed
+	}
+	return 0
+}
+
+func (x *ReplayDeadLettersResponse) GetEvents() float64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *ReplayDeadLettersResponse) GetUnreadable() float64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return 0
+}
+
+type DropDeadLettersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Numbers       []float64              `protobuf:"fixed64,1,rep,packed,name=numbers,proto3" json:"numbers,omitempty"` // none: all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropDeadLettersRequest) Reset() {
+	*x = DropDeadLettersRequest{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropDeadLettersRequest) ProtoMessage() {}
+
+func (x *DropDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*DropDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *DropDeadLettersRequest) GetNumbers() []float64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+type DropDeadLettersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dropped       float64                `protobuf:"fixed64,1,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	Events        float64                `protobuf:"fixed64,2,opt,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropDeadLettersResponse) Reset() {
+	*x = DropDeadLettersResponse{}
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropDeadLettersResponse) ProtoMessage() {}
+
+func (x *DropDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_lake_v1_lake_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*DropDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *DropDeadLettersResponse) GetDropped() float64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+func (x *DropDeadLettersResponse) GetEvents() float64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
 var File_causality_lake_v1_lake_proto protoreflect.FileDescriptor
 
 const file_causality_lake_v1_lake_proto_rawDesc = "" +
@@ -464,11 +2209,163 @@ const file_causality_lake_v1_lake_proto_rawDesc = "" +
 	"\x0eobjects_before\x18\x01 \x01(\x01R\robjectsBefore\x12#\n" +
 	"\robjects_after\x18\x02 \x01(\x01R\fobjectsAfter\x12\x12\n" +
 	"\x04rows\x18\x03 \x01(\x01R\x04rows\x12\x12\n" +
-	"\x04done\x18\x04 \x01(\bR\x04done2\x86\x02\n" +
+	"\x04done\x18\x04 \x01(\bR\x04done\"@\n" +
+	"\x0eCollectRequest\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\x9c\x01\n" +
+	"\x0fCollectResponse\x126\n" +
+	"\aobjects\x18\x01 \x03(\v2\x1c.causality.lake.v1.CollectedR\aobjects\x12\x18\n" +
+	"\adeleted\x18\x02 \x01(\x01R\adeleted\x12#\n" +
+	"\rdeleted_bytes\x18\x03 \x01(\x01R\fdeletedBytes\x12\x12\n" +
+	"\x04kept\x18\x04 \x01(\x01R\x04kept\"_\n" +
+	"\tCollected\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x01R\x05bytes\x12\x18\n" +
+	"\adeleted\x18\x03 \x01(\bR\adeleted\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"%\n" +
+	"\fStatsRequest\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\"@\n" +
+	"\rStatsResponse\x12/\n" +
+	"\x04apps\x18\x01 \x03(\v2\x1b.causality.lake.v1.AppStatsR\x04apps\"\xe5\x05\n" +
+	"\bAppStats\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x19\n" +
+	"\bapp_name\x18\x02 \x01(\tR\aappName\x128\n" +
+	"\aobjects\x18\x03 \x03(\v2\x1e.causality.lake.v1.ObjectStatsR\aobjects\x12\x16\n" +
+	"\x06events\x18\x04 \x01(\x01R\x06events\x12#\n" +
+	"\rloose_objects\x18\x05 \x01(\x01R\flooseObjects\x12\x1f\n" +
+	"\vloose_bytes\x18\x06 \x01(\x01R\n" +
+	"looseBytes\x12'\n" +
+	"\x0fsettled_objects\x18\a \x01(\x01R\x0esettledObjects\x12#\n" +
+	"\rsettled_bytes\x18\b \x01(\x01R\fsettledBytes\x12!\n" +
+	"\foldest_event\x18\t \x01(\tR\voldestEvent\x12!\n" +
+	"\fnewest_event\x18\n" +
+	" \x01(\tR\vnewestEvent\x12'\n" +
+	"\x0fgarbage_objects\x18\v \x01(\x01R\x0egarbageObjects\x12%\n" +
+	"\x0eorphan_objects\x18\f \x01(\x01R\rorphanObjects\x12!\n" +
+	"\forphan_bytes\x18\r \x01(\x01R\vorphanBytes\x12*\n" +
+	"\x11written_per_event\x18\x0e \x01(\x01R\x0fwrittenPerEvent\x12\x16\n" +
+	"\x06erased\x18\x0f \x01(\x01R\x06erased\x12\x1f\n" +
+	"\verased_late\x18\x10 \x01(\x01R\n" +
+	"erasedLate\x12\x18\n" +
+	"\aexpired\x18\x11 \x01(\x01R\aexpired\x12\x1d\n" +
+	"\n" +
+	"erased_ids\x18\x12 \x01(\x01R\terasedIds\x12)\n" +
+	"\x10waiting_erasures\x18\x13 \x01(\x01R\x0fwaitingErasures\x12?\n" +
+	"\tretention\x18\x14 \x01(\v2!.causality.lake.v1.RetentionStatsR\tretention\"\xab\x01\n" +
+	"\vObjectStats\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\x05R\x05level\x12\x18\n" +
+	"\aobjects\x18\x03 \x01(\x01R\aobjects\x12\x12\n" +
+	"\x04rows\x18\x04 \x01(\x01R\x04rows\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x01R\x05bytes\x12\x16\n" +
+	"\x06oldest\x18\x06 \x01(\tR\x06oldest\x12\x16\n" +
+	"\x06newest\x18\a \x01(\tR\x06newest\"\xec\x01\n" +
+	"\x0eRetentionStats\x12\x12\n" +
+	"\x04days\x18\x01 \x01(\x05R\x04days\x12\x19\n" +
+	"\blast_run\x18\x02 \x01(\tR\alastRun\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\tR\x05limit\x12'\n" +
+	"\x0fdropped_objects\x18\x04 \x01(\x01R\x0edroppedObjects\x12+\n" +
+	"\x11rewritten_objects\x18\x05 \x01(\x01R\x10rewrittenObjects\x12%\n" +
+	"\x0eremoved_events\x18\x06 \x01(\x01R\rremovedEvents\x12\x18\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\"*\n" +
+	"\x0ePublishRequest\x12\x18\n" +
+	"\arebuild\x18\x01 \x01(\bR\arebuild\"d\n" +
+	"\x0fPublishResponse\x12\x18\n" +
+	"\aobjects\x18\x01 \x01(\x01R\aobjects\x12#\n" +
+	"\robjects_total\x18\x02 \x01(\x01R\fobjectsTotal\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"\xb4\x01\n" +
+	"\fEraseRequest\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x17\n" +
+	"\auser_id\x18\x02 \x01(\tR\x06userId\x12!\n" +
+	"\fanonymous_id\x18\x03 \x01(\tR\vanonymousId\x12\x14\n" +
+	"\x05event\x18\x04 \x01(\tR\x05event\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x06 \x01(\tR\x02to\x12\x17\n" +
+	"\adry_run\x18\a \x01(\bR\x06dryRun\"\x94\x02\n" +
+	"\rEraseResponse\x12\x1d\n" +
+	"\n" +
+	"erasure_id\x18\x01 \x01(\tR\terasureId\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
+	"\aobjects\x18\x03 \x01(\x01R\aobjects\x12\x1c\n" +
+	"\trewritten\x18\x04 \x01(\x01R\trewritten\x12\x16\n" +
+	"\x06events\x18\x05 \x01(\x01R\x06events\x12\x18\n" +
+	"\aproblem\x18\x06 \x01(\tR\aproblem\x12\x12\n" +
+	"\x04done\x18\a \x01(\bR\x04done\x12\x18\n" +
+	"\areceipt\x18\b \x01(\tR\areceipt\x126\n" +
+	"\x06counts\x18\t \x01(\v2\x1e.causality.lake.v1.EraseCountsR\x06counts\"\xc0\x01\n" +
+	"\vEraseCounts\x12\x16\n" +
+	"\x06events\x18\x01 \x01(\x01R\x06events\x12\x18\n" +
+	"\aobjects\x18\x02 \x01(\x01R\aobjects\x12\x10\n" +
+	"\x03ids\x18\x03 \x01(\x01R\x03ids\x12\x14\n" +
+	"\x05links\x18\x04 \x01(\x01R\x05links\x12\x1a\n" +
+	"\brejected\x18\x05 \x01(\x01R\brejected\x12!\n" +
+	"\fdead_letters\x18\x06 \x01(\x01R\vdeadLetters\x12\x18\n" +
+	"\awaiting\x18\a \x01(\x01R\awaiting\",\n" +
+	"\x13ListErasuresRequest\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\"N\n" +
+	"\x14ListErasuresResponse\x126\n" +
+	"\berasures\x18\x01 \x03(\v2\x1a.causality.lake.v1.ErasureR\berasures\"\xba\x02\n" +
+	"\aErasure\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
+	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12!\n" +
+	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\x12!\n" +
+	"\frequested_at\x18\x05 \x01(\tR\vrequestedAt\x12\x1f\n" +
+	"\vfinished_at\x18\x06 \x01(\tR\n" +
+	"finishedAt\x12\x1f\n" +
+	"\vuser_hashes\x18\a \x03(\tR\n" +
+	"userHashes\x12\x14\n" +
+	"\x05event\x18\b \x01(\tR\x05event\x12\x12\n" +
+	"\x04from\x18\t \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\n" +
+	" \x01(\tR\x02to\x12\x16\n" +
+	"\x06events\x18\v \x01(\x01R\x06events\x12\x18\n" +
+	"\aproblem\x18\f \x01(\tR\aproblem\"#\n" +
+	"\x11GetReceiptRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\".\n" +
+	"\x12GetReceiptResponse\x12\x18\n" +
+	"\areceipt\x18\x01 \x01(\tR\areceipt\"\x18\n" +
+	"\x16ListDeadLettersRequest\"o\n" +
+	"\x17ListDeadLettersResponse\x12@\n" +
+	"\fdead_letters\x18\x01 \x03(\v2\x1d.causality.lake.v1.DeadLetterR\vdeadLetters\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xb7\x01\n" +
+	"\n" +
+	"DeadLetter\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x01R\x06number\x12\x15\n" +
+	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\tR\x04lane\x12 \n" +
+	"\fset_aside_at\x18\x04 \x01(\tR\n" +
+	"setAsideAt\x12\x16\n" +
+	"\x06events\x18\x05 \x01(\x01R\x06events\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x01R\x05bytes\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"4\n" +
+	"\x18ReplayDeadLettersRequest\x12\x18\n" +
+	"\anumbers\x18\x01 \x03(\x01R\anumbers\"o\n" +
+	"\x19ReplayDeadLettersResponse\x12\x1a\n" +
+	"\breplayed\x18\x01 \x01(\x01R\breplayed\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x01R\x06events\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x03 \x01(\x01R\n" +
+	"unreadable\"2\n" +
+	"\x16DropDeadLettersRequest\x12\x18\n" +
+	"\anumbers\x18\x01 \x03(\x01R\anumbers\"K\n" +
+	"\x17DropDeadLettersResponse\x12\x18\n" +
+	"\adropped\x18\x01 \x01(\x01R\adropped\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x01R\x06events2\xc6\b\n" +
 	"\vLakeService\x12O\n" +
 	"\x06Verify\x12 .causality.lake.v1.VerifyRequest\x1a!.causality.lake.v1.VerifyResponse0\x01\x12R\n" +
 	"\aRebuild\x12!.causality.lake.v1.RebuildRequest\x1a\".causality.lake.v1.RebuildResponse0\x01\x12R\n" +
-	"\aCompact\x12!.causality.lake.v1.CompactRequest\x1a\".causality.lake.v1.CompactResponse0\x01BKZIgithub.com/causality-project/causality/proto/gen/causality/lake/v1;lakev1b\x06proto3"
+	"\aCompact\x12!.causality.lake.v1.CompactRequest\x1a\".causality.lake.v1.CompactResponse0\x01\x12P\n" +
+	"\aCollect\x12!.causality.lake.v1.CollectRequest\x1a\".causality.lake.v1.CollectResponse\x12J\n" +
+	"\x05Stats\x12\x1f.causality.lake.v1.StatsRequest\x1a .causality.lake.v1.StatsResponse\x12R\n" +
+	"\aPublish\x12!.causality.lake.v1.PublishRequest\x1a\".causality.lake.v1.PublishResponse0\x01\x12L\n" +
+	"\x05Erase\x12\x1f.causality.lake.v1.EraseRequest\x1a .causality.lake.v1.EraseResponse0\x01\x12_\n" +
+	"\fListErasures\x12&.causality.lake.v1.ListErasuresRequest\x1a'.causality.lake.v1.ListErasuresResponse\x12Y\n" +
+	"\n" +
+	"GetReceipt\x12$.causality.lake.v1.GetReceiptRequest\x1a%.causality.lake.v1.GetReceiptResponse\x12h\n" +
+	"\x0fListDeadLetters\x12).causality.lake.v1.ListDeadLettersRequest\x1a*.causality.lake.v1.ListDeadLettersResponse\x12n\n" +
+	"\x11ReplayDeadLetters\x12+.causality.lake.v1.ReplayDeadLettersRequest\x1a,.causality.lake.v1.ReplayDeadLettersResponse\x12h\n" +
+	"\x0fDropDeadLetters\x12).causality.lake.v1.DropDeadLettersRequest\x1a*.causality.lake.v1.DropDeadLettersResponseBKZIgithub.com/causality-project/causality/proto/gen/causality/lake/v1;lakev1b\x06proto3"
 
 var (
 	file_causality_lake_v1_lake_proto_rawDescOnce sync.Once
@@ -482,30 +2379,80 @@ func file_causality_lake_v1_lake_proto_rawDescGZIP() []byte {
 	return file_causality_lake_v1_lake_proto_rawDescData
 }
 
-var file_causality_lake_v1_lake_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_causality_lake_v1_lake_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_causality_lake_v1_lake_proto_goTypes = []any{
-	(*VerifyRequest)(nil),   // 0: causality.lake.v1.VerifyRequest
-	(*VerifyResponse)(nil),  // 1: causality.lake.v1.VerifyResponse
-	(*Problem)(nil),         // 2: causality.lake.v1.Problem
-	(*RebuildRequest)(nil),  // 3: causality.lake.v1.RebuildRequest
-	(*RebuildResponse)(nil), // 4: causality.lake.v1.RebuildResponse
-	(*CompactRequest)(nil),  // 5: causality.lake.v1.CompactRequest
-	(*CompactResponse)(nil), // 6: causality.lake.v1.CompactResponse
+	(*VerifyRequest)(nil),             // 0: causality.lake.v1.VerifyRequest
+	(*VerifyResponse)(nil),            // 1: causality.lake.v1.VerifyResponse
+	(*Problem)(nil),                   // 2: causality.lake.v1.Problem
+	(*RebuildRequest)(nil),            // 3: causality.lake.v1.RebuildRequest
+	(*RebuildResponse)(nil),           // 4: causality.lake.v1.RebuildResponse
+	(*CompactRequest)(nil),            // 5: causality.lake.v1.CompactRequest
+	(*CompactResponse)(nil),           // 6: causality.lake.v1.CompactResponse
+	(*CollectRequest)(nil),            // 7: causality.lake.v1.CollectRequest
+	(*CollectResponse)(nil),           // 8: causality.lake.v1.CollectResponse
+	(*Collected)(nil),                 // 9: causality.lake.v1.Collected
+	(*StatsRequest)(nil),              // 10: causality.lake.v1.StatsRequest
+	(*StatsResponse)(nil),             // 11: causality.lake.v1.StatsResponse
+	(*AppStats)(nil),                  // 12: causality.lake.v1.AppStats
+	(*ObjectStats)(nil),               // 13: causality.lake.v1.ObjectStats
+	(*RetentionStats)(nil),            // 14: causality.lake.v1.RetentionStats
+	(*PublishRequest)(nil),            // 15: causality.lake.v1.PublishRequest
+	(*PublishResponse)(nil),           // 16: causality.lake.v1.PublishResponse
+	(*EraseRequest)(nil),              // 17: causality.lake.v1.EraseRequest
+	(*EraseResponse)(nil),             // 18: causality.lake.v1.EraseResponse
+	(*EraseCounts)(nil),               // 19: causality.lake.v1.EraseCounts
+	(*ListErasuresRequest)(nil),       // 20: causality.lake.v1.ListErasuresRequest
+	(*ListErasuresResponse)(nil),      // 21: causality.lake.v1.ListErasuresResponse
+	(*Erasure)(nil),                   // 22: causality.lake.v1.Erasure
+	(*GetReceiptRequest)(nil),         // 23: causality.lake.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),        // 24: causality.lake.v1.GetReceiptResponse
+	(*ListDeadLettersRequest)(nil),    // 25: causality.lake.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),   // 26: causality.lake.v1.ListDeadLettersResponse
+	(*DeadLetter)(nil),                // 27: causality.lake.v1.DeadLetter
+	(*ReplayDeadLettersRequest)(nil),  // 28: causality.lake.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil), // 29: causality.lake.v1.ReplayDeadLettersResponse
+	(*DropDeadLettersRequest)(nil),    // 30: causality.lake.v1.DropDeadLettersRequest
+	(*DropDeadLettersResponse)(nil),   // 31: causality.lake.v1.DropDeadLettersResponse
 }
 var file_causality_lake_v1_lake_proto_depIdxs = []int32{
-	2, // 0: causality.lake.v1.VerifyResponse.problems:type_name -> causality.lake.v1.Problem
-	2, // 1: causality.lake.v1.RebuildResponse.problems:type_name -> causality.lake.v1.Problem
-	0, // 2: causality.lake.v1.LakeService.Verify:input_type -> causality.lake.v1.VerifyRequest
-	3, // 3: causality.lake.v1.LakeService.Rebuild:input_type -> causality.lake.v1.RebuildRequest
-	5, // 4: causality.lake.v1.LakeService.Compact:input_type -> causality.lake.v1.CompactRequest
-	1, // 5: causality.lake.v1.LakeService.Verify:output_type -> causality.lake.v1.VerifyResponse
-	4, // 6: causality.lake.v1.LakeService.Rebuild:output_type -> causality.lake.v1.RebuildResponse
-	6, // 7: causality.lake.v1.LakeService.Compact:output_type -> causality.lake.v1.CompactResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2,  // 0: causality.lake.v1.VerifyResponse.problems:type_name -> causality.lake.v1.Problem
+	2,  // 1: causality.lake.v1.RebuildResponse.problems:type_name -> causality.lake.v1.Problem
+	9,  // 2: causality.lake.v1.CollectResponse.objects:type_name -> causality.lake.v1.Collected
+	12, // 3: causality.lake.v1.StatsResponse.apps:type_name -> causality.lake.v1.AppStats
+	13, // 4: causality.lake.v1.AppStats.objects:type_name -> causality.lake.v1.ObjectStats
+	14, // 5: causality.lake.v1.AppStats.retention:type_name -> causality.lake.v1.RetentionStats
+	19, // 6: causality.lake.v1.EraseResponse.counts:type_name -> causality.lake.v1.EraseCounts
+	22, // 7: causality.lake.v1.ListErasuresResponse.erasures:type_name -> causality.lake.v1.Erasure
+	27, // 8: causality.lake.v1.ListDeadLettersResponse.dead_letters:type_name -> causality.lake.v1.DeadLetter
+	0,  // 9: causality.lake.v1.LakeService.Verify:input_type -> causality.lake.v1.VerifyRequest
+	3,  // 10: causality.lake.v1.LakeService.Rebuild:input_type -> causality.lake.v1.RebuildRequest
+	5,  // 11: causality.lake.v1.LakeService.Compact:input_type -> causality.lake.v1.CompactRequest
+	7,  // 12: causality.lake.v1.LakeService.Collect:input_type -> causality.lake.v1.CollectRequest
+	10, // 13: causality.lake.v1.LakeService.Stats:input_type -> causality.lake.v1.StatsRequest
+	15, // 14: causality.lake.v1.LakeService.Publish:input_type -> causality.lake.v1.PublishRequest
+	17, // 15: causality.lake.v1.LakeService.Erase:input_type -> causality.lake.v1.EraseRequest
+	20, // 16: causality.lake.v1.LakeService.ListErasures:input_type -> causality.lake.v1.ListErasuresRequest
+	23, // 17: causality.lake.v1.LakeService.GetReceipt:input_type -> causality.lake.v1.GetReceiptRequest
+	25, // 18: causality.lake.v1.LakeService.ListDeadLetters:input_type -> causality.lake.v1.ListDeadLettersRequest
+	28, // 19: causality.lake.v1.LakeService.ReplayDeadLetters:input_type -> causality.lake.v1.ReplayDeadLettersRequest
+	30, // 20: causality.lake.v1.LakeService.DropDeadLetters:input_type -> causality.lake.v1.DropDeadLettersRequest
+	1,  // 21: causality.lake.v1.LakeService.Verify:output_type -> causality.lake.v1.VerifyResponse
+	4,  // 22: causality.lake.v1.LakeService.Rebuild:output_type -> causality.lake.v1.RebuildResponse
+	6,  // 23: causality.lake.v1.LakeService.Compact:output_type -> causality.lake.v1.CompactResponse
+	8,  // 24: causality.lake.v1.LakeService.Collect:output_type -> causality.lake.v1.CollectResponse
+	11, // 25: causality.lake.v1.LakeService.Stats:output_type -> causality.lake.v1.StatsResponse
+	16, // 26: causality.lake.v1.LakeService.Publish:output_type -> causality.lake.v1.PublishResponse
+	18, // 27: causality.lake.v1.LakeService.Erase:output_type -> causality.lake.v1.EraseResponse
+	21, // 28: causality.lake.v1.LakeService.ListErasures:output_type -> causality.lake.v1.ListErasuresResponse
+	24, // 29: causality.lake.v1.LakeService.GetReceipt:output_type -> causality.lake.v1.GetReceiptResponse
+	26, // 30: causality.lake.v1.LakeService.ListDeadLetters:output_type -> causality.lake.v1.ListDeadLettersResponse
+	29, // 31: causality.lake.v1.LakeService.ReplayDeadLetters:output_type -> causality.lake.v1.ReplayDeadLettersResponse
+	31, // 32: causality.lake.v1.LakeService.DropDeadLetters:output_type -> causality.lake.v1.DropDeadLettersResponse
+	21, // [21:33] is the sub-list for method output_type
+	9,  // [9:21] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_causality_lake_v1_lake_proto_init() }
@@ -519,7 +2466,7 @@ func file_causality_lake_v1_lake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causality_lake_v1_lake_proto_rawDesc), len(file_causality_lake_v1_lake_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,7 +27,8 @@ type App struct {
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	TimeZone      string                 `protobuf:"bytes,3,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"` // IANA
 	CreatedAt     string                 `protobuf:"bytes,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	IpPolicy      string                 `protobuf:"bytes,5,opt,name=ip_policy,json=ipPolicy,proto3" json:"ip_policy,omitempty"` // keep, truncate (default), drop
+	IpPolicy      string                 `protobuf:"bytes,5,opt,name=ip_policy,json=ipPolicy,proto3" json:"ip_policy,omitempty"`                 // keep, truncate (default), drop
+	RetentionDays int32                  `protobuf:"varint,6,opt,name=retention_days,json=retentionDays,proto3" json:"retention_days,omitempty"` // events are removed this many days after their time; 0: never
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,6 +96,13 @@ func (x *App) GetIpPolicy() string {
 		return x.IpPolicy
 	}
 	return ""
+}
+
+func (x *App) GetRetentionDays() int32 {
+	if x != nil {
+		return x.RetentionDays
+	}
+	return 0
 }
 
 type ListAppsRequest struct {
@@ -280,6 +288,7 @@ type UpdateAppRequest struct {
 	Name          *string                `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
 	TimeZone      *string                `protobuf:"bytes,3,opt,name=time_zone,json=timeZone,proto3,oneof" json:"time_zone,omitempty"`
 	IpPolicy      *string                `protobuf:"bytes,4,opt,name=ip_policy,json=ipPolicy,proto3,oneof" json:"ip_policy,omitempty"`
+	RetentionDays *int32                 `protobuf:"varint,5,opt,name=retention_days,json=retentionDays,proto3,oneof" json:"retention_days,omitempty"` // 1 to 36,500; 0: keep events for ever
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -342,6 +351,13 @@ func (x *UpdateAppRequest) GetIpPolicy() string {
 	return ""
 }
 
+func (x *UpdateAppRequest) GetRetentionDays() int32 {
+	if x != nil && x.RetentionDays != nil {
+		return *x.RetentionDays
+	}
+	return 0
+}
+
 type UpdateAppResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           *App                   `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -390,14 +406,15 @@ var File_causality_tenancy_v1_tenancy_proto protoreflect.FileDescriptor
 
 const file_causality_tenancy_v1_tenancy_proto_rawDesc = "" +
 	"\n" +
-	"\"causality/tenancy/v1/tenancy.proto\x12\x14causality.tenancy.v1\"\x82\x01\n" +
+	"\"causality/tenancy/v1/tenancy.proto\x12\x14causality.tenancy.v1\"\xa9\x01\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
 	"\ttime_zone\x18\x03 \x01(\tR\btimeZone\x12\x1d\n" +
 	"\n" +
 	"created_at\x18\x04 \x01(\tR\tcreatedAt\x12\x1b\n" +
-	"\tip_policy\x18\x05 \x01(\tR\bipPolicy\"\x11\n" +
+	"\tip_policy\x18\x05 \x01(\tR\bipPolicy\x12%\n" +
+	"\x0eretention_days\x18\x06 \x01(\x05R\rretentionDays\"\x11\n" +
 	"\x0fListAppsRequest\"A\n" +
 	"\x10ListAppsResponse\x12-\n" +
 	"\x04apps\x18\x01 \x03(\v2\x19.causality.tenancy.v1.AppR\x04apps\"C\n" +
@@ -405,17 +422,19 @@ const file_causality_tenancy_v1_tenancy_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\"@\n" +
 	"\x11CreateAppResponse\x12+\n" +
-	"\x03app\x18\x01 \x01(\v2\x19.causality.tenancy.v1.AppR\x03app\"\xab\x01\n" +
+	"\x03app\x18\x01 \x01(\v2\x19.causality.tenancy.v1.AppR\x03app\"\xea\x01\n" +
 	"\x10UpdateAppRequest\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x17\n" +
 	"\x04name\x18\x02 \x01(\tH\x00R\x04name\x88\x01\x01\x12 \n" +
 	"\ttime_zone\x18\x03 \x01(\tH\x01R\btimeZone\x88\x01\x01\x12 \n" +
-	"\tip_policy\x18\x04 \x01(\tH\x02R\bipPolicy\x88\x01\x01B\a\n" +
+	"\tip_policy\x18\x04 \x01(\tH\x02R\bipPolicy\x88\x01\x01\x12*\n" +
+	"\x0eretention_days\x18\x05 \x01(\x05H\x03R\rretentionDays\x88\x01\x01B\a\n" +
 	"\x05_nameB\f\n" +
 	"\n" +
 	"_time_zoneB\f\n" +
 	"\n" +
-	"_ip_policy\"@\n" +
+	"_ip_policyB\x11\n" +
+	"\x0f_retention_days\"@\n" +
 	"\x11UpdateAppResponse\x12+\n" +
 	"\x03app\x18\x01 \x01(\v2\x19.causality.tenancy.v1.AppR\x03app2\xa7\x02\n" +
 	"\x0eTenancyService\x12Y\n" +

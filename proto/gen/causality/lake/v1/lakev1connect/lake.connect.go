@@ -39,6 +39,28 @@ const (
 	LakeServiceRebuildProcedure = "/causality.lake.v1.LakeService/Rebuild"
 	// LakeServiceCompactProcedure is the fully-qualified name of the LakeService's Compact RPC.
 	LakeServiceCompactProcedure = "/causality.lake.v1.LakeService/Compact"
+	// LakeServiceCollectProcedure is the fully-qualified name of the LakeService's Collect RPC.
+	LakeServiceCollectProcedure = "/causality.lake.v1.LakeService/Collect"
+	// LakeServiceStatsProcedure is the fully-qualified name of the LakeService's Stats RPC.
+	LakeServiceStatsProcedure = "/causality.lake.v1.LakeService/Stats"
+	// LakeServicePublishProcedure is the fully-qualified name of the LakeService's Publish RPC.
+	LakeServicePublishProcedure = "/causality.lake.v1.LakeService/Publish"
+	// LakeServiceEraseProcedure is the fully-qualified name of the LakeService's Erase RPC.
+	LakeServiceEraseProcedure = "/causality.lake.v1.LakeService/Erase"
+	// LakeServiceListErasuresProcedure is the fully-qualified name of the LakeService's ListErasures
+	// RPC.
+	LakeServiceListErasuresProcedure = "/causality.lake.v1.LakeService/ListErasures"
+	// LakeServiceGetReceiptProcedure is the fully-qualified name of the LakeService's GetReceipt RPC.
+	LakeServiceGetReceiptProcedure = "/causality.lake.v1.LakeService/GetReceipt"
+	// LakeServiceListDeadLettersProcedure is the fully-qualified name of the LakeService's
+	// ListDeadLetters RPC.
+	LakeServiceListDeadLettersProcedure = "/causality.lake.v1.LakeService/ListDeadLetters"
+	// LakeServiceReplayDeadLettersProcedure is the fully-qualified name of the LakeService's
+	// ReplayDeadLetters RPC.
+	LakeServiceReplayDeadLettersProcedure = "/causality.lake.v1.LakeService/ReplayDeadLetters"
+	// LakeServiceDropDeadLettersProcedure is the fully-qualified name of the LakeService's
+	// DropDeadLetters RPC.
+	LakeServiceDropDeadLettersProcedure = "/causality.lake.v1.LakeService/DropDeadLetters"
 )
 
 // LakeServiceClient is a client for the causality.lake.v1.LakeService service.
@@ -49,6 +71,26 @@ type LakeServiceClient interface {
 	Rebuild(context.Context, *connect.Request[v1.RebuildRequest]) (*connect.ServerStreamForClient[v1.RebuildResponse], error)
 	// Compact merges small objects now instead of in the background.
 	Compact(context.Context, *connect.Request[v1.CompactRequest]) (*connect.ServerStreamForClient[v1.CompactResponse], error)
+	// Collect deletes garbage and orphans now, as far as that is safe.
+	Collect(context.Context, *connect.Request[v1.CollectRequest]) (*connect.Response[v1.CollectResponse], error)
+	// Stats says what the store holds.
+	Stats(context.Context, *connect.Request[v1.StatsRequest]) (*connect.Response[v1.StatsResponse], error)
+	// Publish makes the published tables anew from the manifest.
+	Publish(context.Context, *connect.Request[v1.PublishRequest]) (*connect.ServerStreamForClient[v1.PublishResponse], error)
+	// Erase removes a person's events, those of a name, or those of a time range,
+	// and reports until the receipt is there. It goes on without the caller.
+	Erase(context.Context, *connect.Request[v1.EraseRequest]) (*connect.ServerStreamForClient[v1.EraseResponse], error)
+	// ListErasures lists what was erased and what is being erased, newest first.
+	ListErasures(context.Context, *connect.Request[v1.ListErasuresRequest]) (*connect.Response[v1.ListErasuresResponse], error)
+	// GetReceipt returns the receipt of a finished erasure.
+	GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error)
+	// ListDeadLetters lists what was accepted and could not be landed.
+	ListDeadLetters(context.Context, *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error)
+	// ReplayDeadLetters sends them through the stream again and waits until they
+	// have landed.
+	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
+	// DropDeadLetters gives them up for good.
+	DropDeadLetters(context.Context, *connect.Request[v1.DropDeadLettersRequest]) (*connect.Response[v1.DropDeadLettersResponse], error)
 }
 
 // NewLakeServiceClient constructs a client for the causality.lake.v1.LakeService service. By
@@ -80,14 +122,77 @@ func NewLakeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(lakeServiceMethods.ByName("Compact")),
 			connect.WithClientOptions(opts...),
 		),
+		collect: connect.NewClient[v1.CollectRequest, v1.CollectResponse](
+			httpClient,
+			baseURL+LakeServiceCollectProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("Collect")),
+			connect.WithClientOptions(opts...),
+		),
+		stats: connect.NewClient[v1.StatsRequest, v1.StatsResponse](
+			httpClient,
+			baseURL+LakeServiceStatsProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("Stats")),
+			connect.WithClientOptions(opts...),
+		),
+		publish: connect.NewClient[v1.PublishRequest, v1.PublishResponse](
+			httpClient,
+			baseURL+LakeServicePublishProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("Publish")),
+			connect.WithClientOptions(opts...),
+		),
+		erase: connect.NewClient[v1.EraseRequest, v1.EraseResponse](
+			httpClient,
+			baseURL+LakeServiceEraseProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("Erase")),
+			connect.WithClientOptions(opts...),
+		),
+		listErasures: connect.NewClient[v1.ListErasuresRequest, v1.ListErasuresResponse](
+			httpClient,
+			baseURL+LakeServiceListErasuresProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("ListErasures")),
+			connect.WithClientOptions(opts...),
+		),
+		getReceipt: connect.NewClient[v1.GetReceiptRequest, v1.GetReceiptResponse](
+			httpClient,
+			baseURL+LakeServiceGetReceiptProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("GetReceipt")),
+			connect.WithClientOptions(opts...),
+		),
+		listDeadLetters: connect.NewClient[v1.ListDeadLettersRequest, v1.ListDeadLettersResponse](
+			httpClient,
+			baseURL+LakeServiceListDeadLettersProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("ListDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
+		replayDeadLetters: connect.NewClient[v1.ReplayDeadLettersRequest, v1.ReplayDeadLettersResponse](
+			httpClient,
+			baseURL+LakeServiceReplayDeadLettersProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("ReplayDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
+		dropDeadLetters: connect.NewClient[v1.DropDeadLettersRequest, v1.DropDeadLettersResponse](
+			httpClient,
+			baseURL+LakeServiceDropDeadLettersProcedure,
+			connect.WithSchema(lakeServiceMethods.ByName("DropDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // lakeServiceClient implements LakeServiceClient.
 type lakeServiceClient struct {
-	verify  *connect.Client[v1.VerifyRequest, v1.VerifyResponse]
-	rebuild *connect.Client[v1.RebuildRequest, v1.RebuildResponse]
-	compact *connect.Client[v1.CompactRequest, v1.CompactResponse]
+	verify            *connect.Client[v1.VerifyRequest, v1.VerifyResponse]
+	rebuild           *connect.Client[v1.RebuildRequest, v1.RebuildResponse]
+	compact           *connect.Client[v1.CompactRequest, v1.CompactResponse]
+	collect           *connect.Client[v1.CollectRequest, v1.CollectResponse]
+	stats             *connect.Client[v1.StatsRequest, v1.StatsResponse]
+	publish           *connect.Client[v1.PublishRequest, v1.PublishResponse]
+	erase             *connect.Client[v1.EraseRequest, v1.EraseResponse]
+	listErasures      *connect.Client[v1.ListErasuresRequest, v1.ListErasuresResponse]
+	getReceipt        *connect.Client[v1.GetReceiptRequest, v1.GetReceiptResponse]
+	listDeadLetters   *connect.Client[v1.ListDeadLettersRequest, v1.ListDeadLettersResponse]
+	replayDeadLetters *connect.Client[v1.ReplayDeadLettersRequest, v1.ReplayDeadLettersResponse]
+	dropDeadLetters   *connect.Client[v1.DropDeadLettersRequest, v1.DropDeadLettersResponse]
 }
 
 // Verify calls causality.lake.v1.LakeService.Verify.
@@ -105,6 +210,51 @@ func (c *lakeServiceClient) Compact(ctx context.Context, req *connect.Request[v1
 	return c.compact.CallServerStream(ctx, req)
 }
 
+// Collect calls causality.lake.v1.LakeService.Collect.
+func (c *lakeServiceClient) Collect(ctx context.Context, req *connect.Request[v1.CollectRequest]) (*connect.Response[v1.CollectResponse], error) {
+	return c.collect.CallUnary(ctx, req)
+}
+
+// Stats calls causality.lake.v1.LakeService.Stats.
+func (c *lakeServiceClient) Stats(ctx context.Context, req *connect.Request[v1.StatsRequest]) (*connect.Response[v1.StatsResponse], error) {
+	return c.stats.CallUnary(ctx, req)
+}
+
+// Publish calls causality.lake.v1.LakeService.Publish.
+func (c *lakeServiceClient) Publish(ctx context.Context, req *connect.Request[v1.PublishRequest]) (*connect.ServerStreamForClient[v1.PublishResponse], error) {
+	return c.publish.CallServerStream(ctx, req)
+}
+
+// Erase calls causality.lake.v1.LakeService.Erase.
+func (c *lakeServiceClient) Erase(ctx context.Context, req *connect.Request[v1.EraseRequest]) (*connect.ServerStreamForClient[v1.EraseResponse], error) {
+	return c.erase.CallServerStream(ctx, req)
+}
+
+// ListErasures calls causality.lake.v1.LakeService.ListErasures.
+func (c *lakeServiceClient) ListErasures(ctx context.Context, req *connect.Request[v1.ListErasuresRequest]) (*connect.Response[v1.ListErasuresResponse], error) {
+	return c.listErasures.CallUnary(ctx, req)
+}
+
+// GetReceipt calls causality.lake.v1.LakeService.GetReceipt.
+func (c *lakeServiceClient) GetReceipt(ctx context.Context, req *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error) {
+	return c.getReceipt.CallUnary(ctx, req)
+}
+
+// ListDeadLetters calls causality.lake.v1.LakeService.ListDeadLetters.
+func (c *lakeServiceClient) ListDeadLetters(ctx context.Context, req *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error) {
+	return c.listDeadLetters.CallUnary(ctx, req)
+}
+
+// ReplayDeadLetters calls causality.lake.v1.LakeService.ReplayDeadLetters.
+func (c *lakeServiceClient) ReplayDeadLetters(ctx context.Context, req *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error) {
+	return c.replayDeadLetters.CallUnary(ctx, req)
+}
+
+// DropDeadLetters calls causality.lake.v1.LakeService.DropDeadLetters.
+func (c *lakeServiceClient) DropDeadLetters(ctx context.Context, req *connect.Request[v1.DropDeadLettersRequest]) (*connect.Response[v1.DropDeadLettersResponse], error) {
+	return c.dropDeadLetters.CallUnary(ctx, req)
+}
+
 // LakeServiceHandler is an implementation of the causality.lake.v1.LakeService service.
 type LakeServiceHandler interface {
 	// Verify checks every object against the manifest and reports as it goes.
@@ -113,6 +263,26 @@ type LakeServiceHandler interface {
 	Rebuild(context.Context, *connect.Request[v1.RebuildRequest], *connect.ServerStream[v1.RebuildResponse]) error
 	// Compact merges small objects now instead of in the background.
 	Compact(context.Context, *connect.Request[v1.CompactRequest], *connect.ServerStream[v1.CompactResponse]) error
+	// Collect deletes garbage and orphans now, as far as that is safe.
+	Collect(context.Context, *connect.Request[v1.CollectRequest]) (*connect.Response[v1.CollectResponse], error)
+	// Stats says what the store holds.
+	Stats(context.Context, *connect.Request[v1.StatsRequest]) (*connect.Response[v1.StatsResponse], error)
+	// Publish makes the published tables anew from the manifest.
+	Publish(context.Context, *connect.Request[v1.PublishRequest], *connect.ServerStream[v1.PublishResponse]) error
+	// Erase removes a person's events, those of a name, or those of a time range,
+	// and reports until the receipt is there. It goes on without the caller.
+	Erase(context.Context, *connect.Request[v1.EraseRequest], *connect.ServerStream[v1.EraseResponse]) error
+	// ListErasures lists what was erased and what is being erased, newest first.
+	ListErasures(context.Context, *connect.Request[v1.ListErasuresRequest]) (*connect.Response[v1.ListErasuresResponse], error)
+	// GetReceipt returns the receipt of a finished erasure.
+	GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error)
+	// ListDeadLetters lists what was accepted and could not be landed.
+	ListDeadLetters(context.Context, *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error)
+	// ReplayDeadLetters sends them through the stream again and waits until they
+	// have landed.
+	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
+	// DropDeadLetters gives them up for good.
+	DropDeadLetters(context.Context, *connect.Request[v1.DropDeadLettersRequest]) (*connect.Response[v1.DropDeadLettersResponse], error)
 }
 
 // NewLakeServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -140,6 +310,60 @@ func NewLakeServiceHandler(svc LakeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(lakeServiceMethods.ByName("Compact")),
 		connect.WithHandlerOptions(opts...),
 	)
+	lakeServiceCollectHandler := connect.NewUnaryHandler(
+		LakeServiceCollectProcedure,
+		svc.Collect,
+		connect.WithSchema(lakeServiceMethods.ByName("Collect")),
+		connect.WithHandlerOptions(opts...),
+	)
+	lakeServiceStatsHandler := connect.NewUnaryHandler(
+		LakeServiceStatsProcedure,
+		svc.Stats,
+		connect.WithSchema(lakeServiceMethods.ByName("Stats")),
+		connect.WithHandlerOptions(opts...),
+	)
+	lakeServicePublishHandler := connect.NewServerStreamHandler(
+		LakeServicePublishProcedure,
+		svc.Publish,
+		connect.WithSchema(lakeServiceMethods.ByName("Publish")),
+		connect.WithHandlerOptions(opts...),
+	)
+	lakeServiceEraseHandler := connect.NewServerStreamHandler(
+		LakeServiceEraseProcedure,
+		svc.Erase,
+		connect.WithSchema(lakeServiceMethods.ByName("Erase")),
+		connect.WithHandlerOptions(opts...),
+	)
+	lakeServiceListErasuresHandler := connect.NewUnaryHandler(
+		LakeServiceListErasuresProcedure,
+		svc.ListErasures,
+		connect.WithSchema(lakeServiceMethods.ByName("ListErasures")),
+		connect.WithHandlerOptions(opts...),
+	)
+	lakeServiceGetReceiptHandler := connect.NewUnaryHandler(
+		LakeServiceGetReceiptProcedure,
+		svc.GetReceipt,
+		connect.WithSchema(lakeServiceMethods.ByName("GetReceipt")),
+		connect.WithHandlerOptions(opts...),
+	)
+	lakeServiceListDeadLettersHandler := connect.NewUnaryHandler(
+		LakeServiceListDeadLettersProcedure,
+		svc.ListDeadLetters,
+		connect.WithSchema(lakeServiceMethods.ByName("ListDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
+	lakeServiceReplayDeadLettersHandler := connect.NewUnaryHandler(
+		LakeServiceReplayDeadLettersProcedure,
+		svc.ReplayDeadLetters,
+		connect.WithSchema(lakeServiceMethods.ByName("ReplayDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
+	lakeServiceDropDeadLettersHandler := connect.NewUnaryHandler(
+		LakeServiceDropDeadLettersProcedure,
+		svc.DropDeadLetters,
+		connect.WithSchema(lakeServiceMethods.ByName("DropDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/causality.lake.v1.LakeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case LakeServiceVerifyProcedure:
@@ -148,6 +372,24 @@ func NewLakeServiceHandler(svc LakeServiceHandler, opts ...connect.HandlerOption
 			lakeServiceRebuildHandler.ServeHTTP(w, r)
 		case LakeServiceCompactProcedure:
 			lakeServiceCompactHandler.ServeHTTP(w, r)
+		case LakeServiceCollectProcedure:
+			lakeServiceCollectHandler.ServeHTTP(w, r)
+		case LakeServiceStatsProcedure:
+			lakeServiceStatsHandler.ServeHTTP(w, r)
+		case LakeServicePublishProcedure:
+			lakeServicePublishHandler.ServeHTTP(w, r)
+		case LakeServiceEraseProcedure:
+			lakeServiceEraseHandler.ServeHTTP(w, r)
+		case LakeServiceListErasuresProcedure:
+			lakeServiceListErasuresHandler.ServeHTTP(w, r)
+		case LakeServiceGetReceiptProcedure:
+			lakeServiceGetReceiptHandler.ServeHTTP(w, r)
+		case LakeServiceListDeadLettersProcedure:
+			lakeServiceListDeadLettersHandler.ServeHTTP(w, r)
+		case LakeServiceReplayDeadLettersProcedure:
+			lakeServiceReplayDeadLettersHandler.ServeHTTP(w, r)
+		case LakeServiceDropDeadLettersProcedure:
+			lakeServiceDropDeadLettersHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -167,4 +409,40 @@ func (UnimplementedLakeServiceHandler) Rebuild(context.Context, *connect.Request
 
 func (UnimplementedLakeServiceHandler) Compact(context.Context, *connect.Request[v1.CompactRequest], *connect.ServerStream[v1.CompactResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.Compact is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) Collect(context.Context, *connect.Request[v1.CollectRequest]) (*connect.Response[v1.CollectResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.Collect is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) Stats(context.Context, *connect.Request[v1.StatsRequest]) (*connect.Response[v1.StatsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.Stats is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) Publish(context.Context, *connect.Request[v1.PublishRequest], *connect.ServerStream[v1.PublishResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.Publish is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) Erase(context.Context, *connect.Request[v1.EraseRequest], *connect.ServerStream[v1.EraseResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.Erase is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) ListErasures(context.Context, *connect.Request[v1.ListErasuresRequest]) (*connect.Response[v1.ListErasuresResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.ListErasures is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.GetReceipt is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) ListDeadLetters(context.Context, *connect.Request[v1.ListDeadLettersRequest]) (*connect.Response[v1.ListDeadLettersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.ListDeadLetters is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.ReplayDeadLetters is not implemented"))
+}
+
+func (UnimplementedLakeServiceHandler) DropDeadLetters(context.Context, *connect.Request[v1.DropDeadLettersRequest]) (*connect.Response[v1.DropDeadLettersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.lake.v1.LakeService.DropDeadLetters is not implemented"))
 }

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file causality/lake/v1/lake.proto.
  */
 export const file_causality_lake_v1_lake: GenFile = /*@__PURE__*/
-  fileDesc("ChxjYXVzYWxpdHkvbGFrZS92MS9sYWtlLnByb3RvEhFjYXVzYWxpdHkubGFrZS52MSIfCg1WZXJpZnlSZXF1ZXN0Eg4KBmFwcF9pZBgBIAEoCSKRAQoOVmVyaWZ5UmVzcG9uc2USDwoHb2JqZWN0cxgBIAEoARIVCg1vYmplY3RzX3RvdGFsGAIgASgBEgwKBHJvd3MYAyABKAESDQoFYnl0ZXMYBCABKAESLAoIcHJvYmxlbXMYBSADKAsyGi5jYXVzYWxpdHkubGFrZS52MS5Qcm9ibGVtEgwKBGRvbmUYBiABKAgiJwoHUHJvYmxlbRIOCgZvYmplY3QYASABKAkSDAoEd2hhdBgCIAEoCSIgCg5SZWJ1aWxkUmVxdWVzdBIOCgZhcHBfaWQYASABKAkigwEKD1JlYnVpbGRSZXNwb25zZRIPCgdvYmplY3RzGAEgASgBEhUKDW9iamVjdHNfdG90YWwYAiABKAESDAoEcm93cxgDIAEoARIsCghwcm9ibGVtcxgEIAMoCzIaLmNhdXNhbGl0eS5sYWtlLnYxLlByb2JsZW0SDAoEZG9uZRgFIAEoCCIgCg5Db21wYWN0UmVxdWVzdBIOCgZhcHBfaWQYASABKAkiXAoPQ29tcGFjdFJlc3BvbnNlEhYKDm9iamVjdHNfYmVmb3JlGAEgASgBEhUKDW9iamVjdHNfYWZ0ZXIYAiABKAESDAoEcm93cxgDIAEoARIMCgRkb25lGAQgASgIMoYCCgtMYWtlU2VydmljZRJPCgZWZXJpZnkSIC5jYXVzYWxpdHkubGFrZS52MS5WZXJpZnlSZXF1ZXN0GiEuY2F1c2FsaXR5Lmxha2UudjEuVmVyaWZ5UmVzcG9uc2UwARJSCgdSZWJ1aWxkEiEuY2F1c2FsaXR5Lmxha2UudjEuUmVidWlsZFJlcXVlc3QaIi5jYXVzYWxpdHkubGFrZS52MS5SZWJ1aWxkUmVzcG9uc2UwARJSCgdDb21wYWN0EiEuY2F1c2FsaXR5Lmxha2UudjEuQ29tcGFjdFJlcXVlc3QaIi5jYXVzYWxpdHkubGFrZS52MS5Db21wYWN0UmVzcG9uc2UwAUJLWklnaXRodWIuY29tL2NhdXNhbGl0eS1wcm9qZWN0L2NhdXNhbGl0eS9wcm90by9nZW4vY2F1c2FsaXR5L2xha2UvdjE7bGFrZXYxYgZwcm90bzM");
+  fileDesc("ChxjYXVzYWxpdHkvbGFrZS92MS9sYWtlLnByb3RvEhFjYXVzYWxpdHkubGFrZS52MSIfCg1WZXJpZnlSZXF1ZXN0Eg4KBmFwcF9pZBgBIAEoCSKRAQoOVmVyaWZ5UmVzcG9uc2USDwoHb2JqZWN0cxgBIAEoARIVCg1vYmplY3RzX3RvdGFsGAIgASgBEgwKBHJvd3MYAyABKAESDQoFYnl0ZXMYBCABKAESLAoIcHJvYmxlbXMYBSADKAsyGi5jYXVzYWxpdHkubGFrZS52MS5Qcm9ibGVtEgwKBGRvbmUYBiABKAgiJwoHUHJvYmxlbRIOCgZvYmplY3QYASABKAkSDAoEd2hhdBgCIAEoCSIgCg5SZWJ1aWxkUmVxdWVzdBIOCgZhcHBfaWQYASABKAkigwEKD1JlYnVpbGRSZXNwb25zZRIPCgdvYmplY3RzGAEgASgBEhUKDW9iamVjdHNfdG90YWwYAiABKAESDAoEcm93cxgDIAEoARIsCghwcm9ibGVtcxgEIAMoCzIaLmNhdXNhbGl0eS5sYWtlLnYxLlByb2JsZW0SDAoEZG9uZRgFIAEoCCIgCg5Db21wYWN0UmVxdWVzdBIOCgZhcHBfaWQYASABKAkiXAoPQ29tcGFjdFJlc3BvbnNlEhYKDm9iamVjdHNfYmVmb3JlGAEgASgBEhUKDW9iamVjdHNfYWZ0ZXIYAiABKAESDAoEcm93cxgDIAEoARIMCgRkb25lGAQgASgIIjEKDkNvbGxlY3RSZXF1ZXN0Eg4KBmFwcF9pZBgBIAEoCRIPCgdkcnlfcnVuGAIgASgIInYKD0NvbGxlY3RSZXNwb25zZRItCgdvYmplY3RzGAEgAygLMhwuY2F1c2FsaXR5Lmxha2UudjEuQ29sbGVjdGVkEg8KB2RlbGV0ZWQYAiABKAESFQoNZGVsZXRlZF9ieXRlcxgDIAEoARIMCgRrZXB0GAQgASgBIkUKCUNvbGxlY3RlZBILCgNrZXkYASABKAkSDQoFYnl0ZXMYAiABKAESDwoHZGVsZXRlZBgDIAEoCBILCgN3aHkYBCABKAkiHgoMU3RhdHNSZXF1ZXN0Eg4KBmFwcF9pZBgBIAEoCSI6Cg1TdGF0c1Jlc3BvbnNlEikKBGFwcHMYASADKAsyGy5jYXVzYWxpdHkubGFrZS52MS5BcHBTdGF0cyLxAwoIQXBwU3RhdHMSDgoGYXBwX2lkGAEgASgJEhAKCGFwcF9uYW1lGAIgASgJEi8KB29iamVjdHMYAyADKAsyHi5jYXVzYWxpdHkubGFrZS52MS5PYmplY3RTdGF0cxIOCgZldmVudHMYBCABKAESFQoNbG9vc2Vfb2JqZWN0cxgFIAEoARITCgtsb29zZV9ieXRlcxgGIAEoARIXCg9zZXR0bGVkX29iamVjdHMYByABKAESFQoNc2V0dGxlZF9ieXRlcxgIIAEoARIUCgxvbGRlc3RfZXZlbnQYCSABKAkSFAoMbmV3ZXN0X2V2ZW50GAogASgJEhcKD2dhcmJhZ2Vfb2JqZWN0cxgLIAEoARIWCg5vcnBoYW5fb2JqZWN0cxgMIAEoARIUCgxvcnBoYW5fYnl0ZXMYDSABKAESGQoRd3JpdHRlbl9wZXJfZXZlbnQYDiABKAESDgoGZXJhc2VkGA8gASgBEhMKC2VyYXNlZF9sYXRlGBAgASgBEg8KB2V4cGlyZWQYESABKAESEgoKZXJhc2VkX2lkcxgSIAEoARIYChB3YWl0aW5nX2VyYXN1cmVzGBMgASgBEjQKCXJldGVudGlvbhgUIAEoCzIhLmNhdXNhbGl0eS5sYWtlLnYxLlJldGVudGlvblN0YXRzIngKC09iamVjdFN0YXRzEgwKBGtpbmQYASABKAkSDQoFbGV2ZWwYAiABKAUSDwoHb2JqZWN0cxgDIAEoARIMCgRyb3dzGAQgASgBEg0KBWJ5dGVzGAUgASgBEg4KBm9sZGVzdBgGIAEoCRIOCgZuZXdlc3QYByABKAkinAEKDlJldGVudGlvblN0YXRzEgwKBGRheXMYASABKAUSEAoIbGFzdF9ydW4YAiABKAkSDQoFbGltaXQYAyABKAkSFwoPZHJvcHBlZF9vYmplY3RzGAQgASgBEhkKEXJld3JpdHRlbl9vYmplY3RzGAUgASgBEhYKDnJlbW92ZWRfZXZlbnRzGAYgASgBEg8KB3Byb2JsZW0YByABKAkiIQoOUHVibGlzaFJlcXVlc3QSDwoHcmVidWlsZBgBIAEoCCJHCg9QdWJsaXNoUmVzcG9uc2USDwoHb2JqZWN0cxgBIAEoARIVCg1vYmplY3RzX3RvdGFsGAIgASgBEgwKBGRvbmUYAyABKAgifwoMRXJhc2VSZXF1ZXN0Eg4KBmFwcF9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJEhQKDGFub255bW91c19pZBgDIAEoCRINCgVldmVudBgEIAEoCRIMCgRmcm9tGAUgASgJEgoKAnRvGAYgASgJEg8KB2RyeV9ydW4YByABKAgixgEKDUVyYXNlUmVzcG9uc2USEgoKZXJhc3VyZV9pZBgBIAEoCRINCgVzdGF0ZRgCIAEoCRIPCgdvYmplY3RzGAMgASgBEhEKCXJld3JpdHRlbhgEIAEoARIOCgZldmVudHMYBSABKAESDwoHcHJvYmxlbRgGIAEoCRIMCgRkb25lGAcgASgIEg8KB3JlY2VpcHQYCCABKAkSLgoGY291bnRzGAkgASgLMh4uY2F1c2FsaXR5Lmxha2UudjEuRXJhc2VDb3VudHMigwEKC0VyYXNlQ291bnRzEg4KBmV2ZW50cxgBIAEoARIPCgdvYmplY3RzGAIgASgBEgsKA2lkcxgDIAEoARINCgVsaW5rcxgEIAEoARIQCghyZWplY3RlZBgFIAEoARIUCgxkZWFkX2xldHRlcnMYBiABKAESDwoHd2FpdGluZxgHIAEoASIlChNMaXN0RXJhc3VyZXNSZXF1ZXN0Eg4KBmFwcF9pZBgBIAEoCSJEChRMaXN0RXJhc3VyZXNSZXNwb25zZRIsCghlcmFzdXJlcxgBIAMoCzIaLmNhdXNhbGl0eS5sYWtlLnYxLkVyYXN1cmUi1AEKB0VyYXN1cmUSCgoCaWQYASABKAkSDgoGYXBwX2lkGAIgASgJEg0KBXN0YXRlGAMgASgJEhQKDHJlcXVlc3RlZF9ieRgEIAEoCRIUCgxyZXF1ZXN0ZWRfYXQYBSABKAkSEwoLZmluaXNoZWRfYXQYBiABKAkSEwoLdXNlcl9oYXNoZXMYByADKAkSDQoFZXZlbnQYCCABKAkSDAoEZnJvbRgJIAEoCRIKCgJ0bxgKIAEoCRIOCgZldmVudHMYCyABKAESDwoHcHJvYmxlbRgMIAEoCSIfChFHZXRSZWNlaXB0UmVxdWVzdBIKCgJpZBgBIAEoCSIlChJHZXRSZWNlaXB0UmVzcG9uc2USDwoHcmVjZWlwdBgBIAEoCSIYChZMaXN0RGVhZExldHRlcnNSZXF1ZXN0IlwKF0xpc3REZWFkTGV0dGVyc1Jlc3BvbnNlEjMKDGRlYWRfbGV0dGVycxgBIAMoCzIdLmNhdXNhbGl0eS5sYWtlLnYxLkRlYWRMZXR0ZXISDAoEbW9yZRgCIAEoCCJ/CgpEZWFkTGV0dGVyEg4KBm51bWJlchgBIAEoARIOCgZhcHBfaWQYAiABKAkSDAoEbGFuZRgDIAEoCRIUCgxzZXRfYXNpZGVfYXQYBCABKAkSDgoGZXZlbnRzGAUgASgBEg0KBWJ5dGVzGAYgASgBEg4KBnJlYXNvbhgHIAEoCSIrChhSZXBsYXlEZWFkTGV0dGVyc1JlcXVlc3QSDwoHbnVtYmVycxgBIAMoASJRChlSZXBsYXlEZWFkTGV0dGVyc1Jlc3BvbnNlEhAKCHJlcGxheWVkGAEgASgBEg4KBmV2ZW50cxgCIAEoARISCgp1bnJlYWRhYmxlGAMgASgBIikKFkRyb3BEZWFkTGV0dGVyc1JlcXVlc3QSDwoHbnVtYmVycxgBIAMoASI6ChdEcm9wRGVhZExldHRlcnNSZXNwb25zZRIPCgdkcm9wcGVkGAEgASgBEg4KBmV2ZW50cxgCIAEoATLGCAoLTGFrZVNlcnZpY2USTwoGVmVyaWZ5EiAuY2F1c2FsaXR5Lmxha2UudjEuVmVyaWZ5UmVxdWVzdBohLmNhdXNhbGl0eS5sYWtlLnYxLlZlcmlmeVJlc3BvbnNlMAESUgoHUmVidWlsZBIhLmNhdXNhbGl0eS5sYWtlLnYxLlJlYnVpbGRSZXF1ZXN0GiIuY2F1c2FsaXR5Lmxha2UudjEuUmVidWlsZFJlc3BvbnNlMAESUgoHQ29tcGFjdBIhLmNhdXNhbGl0eS5sYWtlLnYxLkNvbXBhY3RSZXF1ZXN0GiIuY2F1c2FsaXR5Lmxha2UudjEuQ29tcGFjdFJlc3BvbnNlMAESUAoHQ29sbGVjdBIhLmNhdXNhbGl0eS5sYWtlLnYxLkNvbGxlY3RSZXF1ZXN0GiIuY2F1c2FsaXR5Lmxha2UudjEuQ29sbGVjdFJlc3BvbnNlEkoKBVN0YXRzEh8uY2F1c2FsaXR5Lmxha2UudjEuU3RhdHNSZXF1ZXN0GiAuY2F1c2FsaXR5Lmxha2UudjEuU3RhdHNSZXNwb25zZRJSCgdQdWJsaXNoEiEuY2F1c2FsaXR5Lmxha2UudjEuUHVibGlzaFJlcXVlc3QaIi5jYXVzYWxpdHkubGFrZS52MS5QdWJsaXNoUmVzcG9uc2UwARJMCgVFcmFzZRIfLmNhdXNhbGl0eS5sYWtlLnYxLkVyYXNlUmVxdWVzdBogLmNhdXNhbGl0eS5sYWtlLnYxLkVyYXNlUmVzcG9uc2UwARJfCgxMaXN0RXJhc3VyZXMSJi5jYXVzYWxpdHkubGFrZS52MS5MaXN0RXJhc3VyZXNSZXF1ZXN0GicuY2F1c2FsaXR5Lmxha2UudjEuTGlzdEVyYXN1cmVzUmVzcG9uc2USWQoKR2V0UmVjZWlwdBIkLmNhdXNhbGl0eS5sYWtlLnYxLkdldFJlY2VpcHRSZXF1ZXN0GiUuY2F1c2FsaXR5Lmxha2UudjEuR2V0UmVjZWlwdFJlc3BvbnNlEmgKD0xpc3REZWFkTGV0dGVycxIpLmNhdXNhbGl0eS5sYWtlLnYxLkxpc3REZWFkTGV0dGVyc1JlcXVlc3QaKi5jYXVzYWxpdHkubGFrZS52MS5MaXN0RGVhZExldHRlcnNSZXNwb25zZRJuChFSZXBsYXlEZWFkTGV0dGVycxIrLmNhdXNhbGl0eS5sYWtlLnYxLlJlcGxheURlYWRMZXR0ZXJzUmVxdWVzdBosLmNhdXNhbGl0eS5sYWtlLnYxLlJlcGxheURlYWRMZXR0ZXJzUmVzcG9uc2USaAoPRHJvcERlYWRMZXR0ZXJzEikuY2F1c2FsaXR5Lmxha2UudjEuRHJvcERlYWRMZXR0ZXJzUmVxdWVzdBoqLmNhdXNhbGl0eS5sYWtlLnYxLkRyb3BEZWFkTGV0dGVyc1Jlc3BvbnNlQktaSWdpdGh1Yi5jb20vY2F1c2FsaXR5LXByb2plY3QvY2F1c2FsaXR5L3Byb3RvL2dlbi9jYXVzYWxpdHkvbGFrZS92MTtsYWtldjFiBnByb3RvMw");
 
 /**
  * @generated from message causality.lake.v1.VerifyRequest
@@ -348,6 +348,1703 @@ export const CompactResponseSchema: GenMessage<CompactResponse, {jsonType: Compa
   messageDesc(file_causality_lake_v1_lake, 6);
 
 /**
+ * @generated from message causality.lake.v1.CollectRequest
+ */
+export type CollectRequest = Message<"causality.lake.v1.CollectRequest"> & {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId: string;
+
+  /**
+   * @generated from field: bool dry_run = 2;
+   */
+  dryRun: boolean;
+};
+
+/**
+ * @generated from message causality.lake.v1.CollectRequest
+ */
+export type CollectRequestJson = {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId?: string;
+
+  /**
+   * @generated from field: bool dry_run = 2;
+   */
+  dryRun?: boolean;
+};
+
+/**
+ * Describes the message causality.lake.v1.CollectRequest.
+ * Use `create(CollectRequestSchema)` to create a new message.
+ */
+export const CollectRequestSchema: GenMessage<CollectRequest, {jsonType: CollectRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 7);
+
+/**
+ * @generated from message causality.lake.v1.CollectResponse
+ */
+export type CollectResponse = Message<"causality.lake.v1.CollectResponse"> & {
+  /**
+   * the first 10,000
+   *
+   * @generated from field: repeated causality.lake.v1.Collected objects = 1;
+   */
+  objects: Collected[];
+
+  /**
+   * objects
+   *
+   * @generated from field: double deleted = 2;
+   */
+  deleted: number;
+
+  /**
+   * @generated from field: double deleted_bytes = 3;
+   */
+  deletedBytes: number;
+
+  /**
+   * unlisted objects that may not be deleted yet
+   *
+   * @generated from field: double kept = 4;
+   */
+  kept: number;
+};
+
+/**
+ * @generated from message causality.lake.v1.CollectResponse
+ */
+export type CollectResponseJson = {
+  /**
+   * the first 10,000
+   *
+   * @generated from field: repeated causality.lake.v1.Collected objects = 1;
+   */
+  objects?: CollectedJson[];
+
+  /**
+   * objects
+   *
+   * @generated from field: double deleted = 2;
+   */
+  deleted?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double deleted_bytes = 3;
+   */
+  deletedBytes?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * unlisted objects that may not be deleted yet
+   *
+   * @generated from field: double kept = 4;
+   */
+  kept?: number | "NaN" | "Infinity" | "-Infinity";
+};
+
+/**
+ * Describes the message causality.lake.v1.CollectResponse.
+ * Use `create(CollectResponseSchema)` to create a new message.
+ */
+export const CollectResponseSchema: GenMessage<CollectResponse, {jsonType: CollectResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 8);
+
+/**
+ * Collected is an object that nothing lists.
+ *
+ * @generated from message causality.lake.v1.Collected
+ */
+export type Collected = Message<"causality.lake.v1.Collected"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * @generated from field: double bytes = 2;
+   */
+  bytes: number;
+
+  /**
+   * or would be, in a dry run
+   *
+   * @generated from field: bool deleted = 3;
+   */
+  deleted: boolean;
+
+  /**
+   * one sentence
+   *
+   * @generated from field: string why = 4;
+   */
+  why: string;
+};
+
+/**
+ * Collected is an object that nothing lists.
+ *
+ * @generated from message causality.lake.v1.Collected
+ */
+export type CollectedJson = {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key?: string;
+
+  /**
+   * @generated from field: double bytes = 2;
+   */
+  bytes?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * or would be, in a dry run
+   *
+   * @generated from field: bool deleted = 3;
+   */
+  deleted?: boolean;
+
+  /**
+   * one sentence
+   *
+   * @generated from field: string why = 4;
+   */
+  why?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.Collected.
+ * Use `create(CollectedSchema)` to create a new message.
+ */
+export const CollectedSchema: GenMessage<Collected, {jsonType: CollectedJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 9);
+
+/**
+ * @generated from message causality.lake.v1.StatsRequest
+ */
+export type StatsRequest = Message<"causality.lake.v1.StatsRequest"> & {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId: string;
+};
+
+/**
+ * @generated from message causality.lake.v1.StatsRequest
+ */
+export type StatsRequestJson = {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.StatsRequest.
+ * Use `create(StatsRequestSchema)` to create a new message.
+ */
+export const StatsRequestSchema: GenMessage<StatsRequest, {jsonType: StatsRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 10);
+
+/**
+ * @generated from message causality.lake.v1.StatsResponse
+ */
+export type StatsResponse = Message<"causality.lake.v1.StatsResponse"> & {
+  /**
+   * @generated from field: repeated causality.lake.v1.AppStats apps = 1;
+   */
+  apps: AppStats[];
+};
+
+/**
+ * @generated from message causality.lake.v1.StatsResponse
+ */
+export type StatsResponseJson = {
+  /**
+   * @generated from field: repeated causality.lake.v1.AppStats apps = 1;
+   */
+  apps?: AppStatsJson[];
+};
+
+/**
+ * Describes the message causality.lake.v1.StatsResponse.
+ * Use `create(StatsResponseSchema)` to create a new message.
+ */
+export const StatsResponseSchema: GenMessage<StatsResponse, {jsonType: StatsResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 11);
+
+/**
+ * @generated from message causality.lake.v1.AppStats
+ */
+export type AppStats = Message<"causality.lake.v1.AppStats"> & {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId: string;
+
+  /**
+   * @generated from field: string app_name = 2;
+   */
+  appName: string;
+
+  /**
+   * @generated from field: repeated causality.lake.v1.ObjectStats objects = 3;
+   */
+  objects: ObjectStats[];
+
+  /**
+   * that answers count
+   *
+   * @generated from field: double events = 4;
+   */
+  events: number;
+
+  /**
+   * @generated from field: double loose_objects = 5;
+   */
+  looseObjects: number;
+
+  /**
+   * @generated from field: double loose_bytes = 6;
+   */
+  looseBytes: number;
+
+  /**
+   * @generated from field: double settled_objects = 7;
+   */
+  settledObjects: number;
+
+  /**
+   * @generated from field: double settled_bytes = 8;
+   */
+  settledBytes: number;
+
+  /**
+   * RFC 3339; empty without events
+   *
+   * @generated from field: string oldest_event = 9;
+   */
+  oldestEvent: string;
+
+  /**
+   * @generated from field: string newest_event = 10;
+   */
+  newestEvent: string;
+
+  /**
+   * left the manifest, deleted soon
+   *
+   * @generated from field: double garbage_objects = 11;
+   */
+  garbageObjects: number;
+
+  /**
+   * in the store, neither listed nor garbage
+   *
+   * @generated from field: double orphan_objects = 12;
+   */
+  orphanObjects: number;
+
+  /**
+   * @generated from field: double orphan_bytes = 13;
+   */
+  orphanBytes: number;
+
+  /**
+   * times that an event was written so far
+   *
+   * @generated from field: double written_per_event = 14;
+   */
+  writtenPerEvent: number;
+
+  /**
+   * events that erasure removed
+   *
+   * @generated from field: double erased = 15;
+   */
+  erased: number;
+
+  /**
+   * that arrived after their person was erased
+   *
+   * @generated from field: double erased_late = 16;
+   */
+  erasedLate: number;
+
+  /**
+   * that retention removed
+   *
+   * @generated from field: double expired = 17;
+   */
+  expired: number;
+
+  /**
+   * kept, so that they cannot come back
+   *
+   * @generated from field: double erased_ids = 18;
+   */
+  erasedIds: number;
+
+  /**
+   * not finished yet
+   *
+   * @generated from field: double waiting_erasures = 19;
+   */
+  waitingErasures: number;
+
+  /**
+   * absent: events are kept for ever
+   *
+   * @generated from field: causality.lake.v1.RetentionStats retention = 20;
+   */
+  retention?: RetentionStats | undefined;
+};
+
+/**
+ * @generated from message causality.lake.v1.AppStats
+ */
+export type AppStatsJson = {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId?: string;
+
+  /**
+   * @generated from field: string app_name = 2;
+   */
+  appName?: string;
+
+  /**
+   * @generated from field: repeated causality.lake.v1.ObjectStats objects = 3;
+   */
+  objects?: ObjectStatsJson[];
+
+  /**
+   * that answers count
+   *
+   * @generated from field: double events = 4;
+   */
+  events?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double loose_objects = 5;
+   */
+  looseObjects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double loose_bytes = 6;
+   */
+  looseBytes?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double settled_objects = 7;
+   */
+  settledObjects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double settled_bytes = 8;
+   */
+  settledBytes?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * RFC 3339; empty without events
+   *
+   * @generated from field: string oldest_event = 9;
+   */
+  oldestEvent?: string;
+
+  /**
+   * @generated from field: string newest_event = 10;
+   */
+  newestEvent?: string;
+
+  /**
+   * left the manifest, deleted soon
+   *
+   * @generated from field: double garbage_objects = 11;
+   */
+  garbageObjects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * in the store, neither listed nor garbage
+   *
+   * @generated from field: double orphan_objects = 12;
+   */
+  orphanObjects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double orphan_bytes = 13;
+   */
+  orphanBytes?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * times that an event was written so far
+   *
+   * @generated from field: double written_per_event = 14;
+   */
+  writtenPerEvent?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * events that erasure removed
+   *
+   * @generated from field: double erased = 15;
+   */
+  erased?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * that arrived after their person was erased
+   *
+   * @generated from field: double erased_late = 16;
+   */
+  erasedLate?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * that retention removed
+   *
+   * @generated from field: double expired = 17;
+   */
+  expired?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * kept, so that they cannot come back
+   *
+   * @generated from field: double erased_ids = 18;
+   */
+  erasedIds?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * not finished yet
+   *
+   * @generated from field: double waiting_erasures = 19;
+   */
+  waitingErasures?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * absent: events are kept for ever
+   *
+   * @generated from field: causality.lake.v1.RetentionStats retention = 20;
+   */
+  retention?: RetentionStatsJson;
+};
+
+/**
+ * Describes the message causality.lake.v1.AppStats.
+ * Use `create(AppStatsSchema)` to create a new message.
+ */
+export const AppStatsSchema: GenMessage<AppStats, {jsonType: AppStatsJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 12);
+
+/**
+ * ObjectStats are the objects of one kind and level.
+ *
+ * @generated from message causality.lake.v1.ObjectStats
+ */
+export type ObjectStats = Message<"causality.lake.v1.ObjectStats"> & {
+  /**
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: int32 level = 2;
+   */
+  level: number;
+
+  /**
+   * @generated from field: double objects = 3;
+   */
+  objects: number;
+
+  /**
+   * @generated from field: double rows = 4;
+   */
+  rows: number;
+
+  /**
+   * @generated from field: double bytes = 5;
+   */
+  bytes: number;
+
+  /**
+   * RFC 3339, of the events in them
+   *
+   * @generated from field: string oldest = 6;
+   */
+  oldest: string;
+
+  /**
+   * @generated from field: string newest = 7;
+   */
+  newest: string;
+};
+
+/**
+ * ObjectStats are the objects of one kind and level.
+ *
+ * @generated from message causality.lake.v1.ObjectStats
+ */
+export type ObjectStatsJson = {
+  /**
+   * @generated from field: string kind = 1;
+   */
+  kind?: string;
+
+  /**
+   * @generated from field: int32 level = 2;
+   */
+  level?: number;
+
+  /**
+   * @generated from field: double objects = 3;
+   */
+  objects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double rows = 4;
+   */
+  rows?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double bytes = 5;
+   */
+  bytes?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * RFC 3339, of the events in them
+   *
+   * @generated from field: string oldest = 6;
+   */
+  oldest?: string;
+
+  /**
+   * @generated from field: string newest = 7;
+   */
+  newest?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.ObjectStats.
+ * Use `create(ObjectStatsSchema)` to create a new message.
+ */
+export const ObjectStatsSchema: GenMessage<ObjectStats, {jsonType: ObjectStatsJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 13);
+
+/**
+ * @generated from message causality.lake.v1.RetentionStats
+ */
+export type RetentionStats = Message<"causality.lake.v1.RetentionStats"> & {
+  /**
+   * @generated from field: int32 days = 1;
+   */
+  days: number;
+
+  /**
+   * RFC 3339; empty: not yet
+   *
+   * @generated from field: string last_run = 2;
+   */
+  lastRun: string;
+
+  /**
+   * events before it had to go then
+   *
+   * @generated from field: string limit = 3;
+   */
+  limit: string;
+
+  /**
+   * @generated from field: double dropped_objects = 4;
+   */
+  droppedObjects: number;
+
+  /**
+   * @generated from field: double rewritten_objects = 5;
+   */
+  rewrittenObjects: number;
+
+  /**
+   * @generated from field: double removed_events = 6;
+   */
+  removedEvents: number;
+
+  /**
+   * of the last run; empty: none
+   *
+   * @generated from field: string problem = 7;
+   */
+  problem: string;
+};
+
+/**
+ * @generated from message causality.lake.v1.RetentionStats
+ */
+export type RetentionStatsJson = {
+  /**
+   * @generated from field: int32 days = 1;
+   */
+  days?: number;
+
+  /**
+   * RFC 3339; empty: not yet
+   *
+   * @generated from field: string last_run = 2;
+   */
+  lastRun?: string;
+
+  /**
+   * events before it had to go then
+   *
+   * @generated from field: string limit = 3;
+   */
+  limit?: string;
+
+  /**
+   * @generated from field: double dropped_objects = 4;
+   */
+  droppedObjects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double rewritten_objects = 5;
+   */
+  rewrittenObjects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double removed_events = 6;
+   */
+  removedEvents?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * of the last run; empty: none
+   *
+   * @generated from field: string problem = 7;
+   */
+  problem?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.RetentionStats.
+ * Use `create(RetentionStatsSchema)` to create a new message.
+ */
+export const RetentionStatsSchema: GenMessage<RetentionStats, {jsonType: RetentionStatsJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 14);
+
+/**
+ * @generated from message causality.lake.v1.PublishRequest
+ */
+export type PublishRequest = Message<"causality.lake.v1.PublishRequest"> & {
+  /**
+   * required: nothing else can be asked for
+   *
+   * @generated from field: bool rebuild = 1;
+   */
+  rebuild: boolean;
+};
+
+/**
+ * @generated from message causality.lake.v1.PublishRequest
+ */
+export type PublishRequestJson = {
+  /**
+   * required: nothing else can be asked for
+   *
+   * @generated from field: bool rebuild = 1;
+   */
+  rebuild?: boolean;
+};
+
+/**
+ * Describes the message causality.lake.v1.PublishRequest.
+ * Use `create(PublishRequestSchema)` to create a new message.
+ */
+export const PublishRequestSchema: GenMessage<PublishRequest, {jsonType: PublishRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 15);
+
+/**
+ * @generated from message causality.lake.v1.PublishResponse
+ */
+export type PublishResponse = Message<"causality.lake.v1.PublishResponse"> & {
+  /**
+   * published so far
+   *
+   * @generated from field: double objects = 1;
+   */
+  objects: number;
+
+  /**
+   * @generated from field: double objects_total = 2;
+   */
+  objectsTotal: number;
+
+  /**
+   * @generated from field: bool done = 3;
+   */
+  done: boolean;
+};
+
+/**
+ * @generated from message causality.lake.v1.PublishResponse
+ */
+export type PublishResponseJson = {
+  /**
+   * published so far
+   *
+   * @generated from field: double objects = 1;
+   */
+  objects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double objects_total = 2;
+   */
+  objectsTotal?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: bool done = 3;
+   */
+  done?: boolean;
+};
+
+/**
+ * Describes the message causality.lake.v1.PublishResponse.
+ * Use `create(PublishResponseSchema)` to create a new message.
+ */
+export const PublishResponseSchema: GenMessage<PublishResponse, {jsonType: PublishResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 16);
+
+/**
+ * EraseRequest says what goes: events that fulfil every condition that is given.
+ *
+ * @generated from message causality.lake.v1.EraseRequest
+ */
+export type EraseRequest = Message<"causality.lake.v1.EraseRequest"> & {
+  /**
+   * required
+   *
+   * @generated from field: string app_id = 1;
+   */
+  appId: string;
+
+  /**
+   * a person, with all ids linked to it
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * a person likewise, by an anonymous id
+   *
+   * @generated from field: string anonymous_id = 3;
+   */
+  anonymousId: string;
+
+  /**
+   * tracked events of this name
+   *
+   * @generated from field: string event = 4;
+   */
+  event: string;
+
+  /**
+   * RFC 3339, or a date: its first instant in the app's time zone
+   *
+   * @generated from field: string from = 5;
+   */
+  from: string;
+
+  /**
+   * likewise; excluded
+   *
+   * @generated from field: string to = 6;
+   */
+  to: string;
+
+  /**
+   * only count
+   *
+   * @generated from field: bool dry_run = 7;
+   */
+  dryRun: boolean;
+};
+
+/**
+ * EraseRequest says what goes: events that fulfil every condition that is given.
+ *
+ * @generated from message causality.lake.v1.EraseRequest
+ */
+export type EraseRequestJson = {
+  /**
+   * required
+   *
+   * @generated from field: string app_id = 1;
+   */
+  appId?: string;
+
+  /**
+   * a person, with all ids linked to it
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId?: string;
+
+  /**
+   * a person likewise, by an anonymous id
+   *
+   * @generated from field: string anonymous_id = 3;
+   */
+  anonymousId?: string;
+
+  /**
+   * tracked events of this name
+   *
+   * @generated from field: string event = 4;
+   */
+  event?: string;
+
+  /**
+   * RFC 3339, or a date: its first instant in the app's time zone
+   *
+   * @generated from field: string from = 5;
+   */
+  from?: string;
+
+  /**
+   * likewise; excluded
+   *
+   * @generated from field: string to = 6;
+   */
+  to?: string;
+
+  /**
+   * only count
+   *
+   * @generated from field: bool dry_run = 7;
+   */
+  dryRun?: boolean;
+};
+
+/**
+ * Describes the message causality.lake.v1.EraseRequest.
+ * Use `create(EraseRequestSchema)` to create a new message.
+ */
+export const EraseRequestSchema: GenMessage<EraseRequest, {jsonType: EraseRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 17);
+
+/**
+ * @generated from message causality.lake.v1.EraseResponse
+ */
+export type EraseResponse = Message<"causality.lake.v1.EraseResponse"> & {
+  /**
+   * empty in a dry run
+   *
+   * @generated from field: string erasure_id = 1;
+   */
+  erasureId: string;
+
+  /**
+   * requested, rewriting, cleaning, deleting, proving or done
+   *
+   * @generated from field: string state = 2;
+   */
+  state: string;
+
+  /**
+   * to rewrite, as far as known
+   *
+   * @generated from field: double objects = 3;
+   */
+  objects: number;
+
+  /**
+   * of these
+   *
+   * @generated from field: double rewritten = 4;
+   */
+  rewritten: number;
+
+  /**
+   * removed so far; in a dry run those that would be
+   *
+   * @generated from field: double events = 5;
+   */
+  events: number;
+
+  /**
+   * why it does not go on; it tries again
+   *
+   * @generated from field: string problem = 6;
+   */
+  problem: string;
+
+  /**
+   * @generated from field: bool done = 7;
+   */
+  done: boolean;
+
+  /**
+   * JSON, in the last message
+   *
+   * @generated from field: string receipt = 8;
+   */
+  receipt: string;
+
+  /**
+   * of a dry run
+   *
+   * @generated from field: causality.lake.v1.EraseCounts counts = 9;
+   */
+  counts?: EraseCounts | undefined;
+};
+
+/**
+ * @generated from message causality.lake.v1.EraseResponse
+ */
+export type EraseResponseJson = {
+  /**
+   * empty in a dry run
+   *
+   * @generated from field: string erasure_id = 1;
+   */
+  erasureId?: string;
+
+  /**
+   * requested, rewriting, cleaning, deleting, proving or done
+   *
+   * @generated from field: string state = 2;
+   */
+  state?: string;
+
+  /**
+   * to rewrite, as far as known
+   *
+   * @generated from field: double objects = 3;
+   */
+  objects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * of these
+   *
+   * @generated from field: double rewritten = 4;
+   */
+  rewritten?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * removed so far; in a dry run those that would be
+   *
+   * @generated from field: double events = 5;
+   */
+  events?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * why it does not go on; it tries again
+   *
+   * @generated from field: string problem = 6;
+   */
+  problem?: string;
+
+  /**
+   * @generated from field: bool done = 7;
+   */
+  done?: boolean;
+
+  /**
+   * JSON, in the last message
+   *
+   * @generated from field: string receipt = 8;
+   */
+  receipt?: string;
+
+  /**
+   * of a dry run
+   *
+   * @generated from field: causality.lake.v1.EraseCounts counts = 9;
+   */
+  counts?: EraseCountsJson;
+};
+
+/**
+ * Describes the message causality.lake.v1.EraseResponse.
+ * Use `create(EraseResponseSchema)` to create a new message.
+ */
+export const EraseResponseSchema: GenMessage<EraseResponse, {jsonType: EraseResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 18);
+
+/**
+ * EraseCounts is what an erasure would remove.
+ *
+ * @generated from message causality.lake.v1.EraseCounts
+ */
+export type EraseCounts = Message<"causality.lake.v1.EraseCounts"> & {
+  /**
+   * @generated from field: double events = 1;
+   */
+  events: number;
+
+  /**
+   * that would be rewritten
+   *
+   * @generated from field: double objects = 2;
+   */
+  objects: number;
+
+  /**
+   * of the person
+   *
+   * @generated from field: double ids = 3;
+   */
+  ids: number;
+
+  /**
+   * @generated from field: double links = 4;
+   */
+  links: number;
+
+  /**
+   * @generated from field: double rejected = 5;
+   */
+  rejected: number;
+
+  /**
+   * @generated from field: double dead_letters = 6;
+   */
+  deadLetters: number;
+
+  /**
+   * events in the stream, not looked at yet
+   *
+   * @generated from field: double waiting = 7;
+   */
+  waiting: number;
+};
+
+/**
+ * EraseCounts is what an erasure would remove.
+ *
+ * @generated from message causality.lake.v1.EraseCounts
+ */
+export type EraseCountsJson = {
+  /**
+   * @generated from field: double events = 1;
+   */
+  events?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * that would be rewritten
+   *
+   * @generated from field: double objects = 2;
+   */
+  objects?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * of the person
+   *
+   * @generated from field: double ids = 3;
+   */
+  ids?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double links = 4;
+   */
+  links?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double rejected = 5;
+   */
+  rejected?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double dead_letters = 6;
+   */
+  deadLetters?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * events in the stream, not looked at yet
+   *
+   * @generated from field: double waiting = 7;
+   */
+  waiting?: number | "NaN" | "Infinity" | "-Infinity";
+};
+
+/**
+ * Describes the message causality.lake.v1.EraseCounts.
+ * Use `create(EraseCountsSchema)` to create a new message.
+ */
+export const EraseCountsSchema: GenMessage<EraseCounts, {jsonType: EraseCountsJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 19);
+
+/**
+ * @generated from message causality.lake.v1.ListErasuresRequest
+ */
+export type ListErasuresRequest = Message<"causality.lake.v1.ListErasuresRequest"> & {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId: string;
+};
+
+/**
+ * @generated from message causality.lake.v1.ListErasuresRequest
+ */
+export type ListErasuresRequestJson = {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.ListErasuresRequest.
+ * Use `create(ListErasuresRequestSchema)` to create a new message.
+ */
+export const ListErasuresRequestSchema: GenMessage<ListErasuresRequest, {jsonType: ListErasuresRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 20);
+
+/**
+ * @generated from message causality.lake.v1.ListErasuresResponse
+ */
+export type ListErasuresResponse = Message<"causality.lake.v1.ListErasuresResponse"> & {
+  /**
+   * @generated from field: repeated causality.lake.v1.Erasure erasures = 1;
+   */
+  erasures: Erasure[];
+};
+
+/**
+ * @generated from message causality.lake.v1.ListErasuresResponse
+ */
+export type ListErasuresResponseJson = {
+  /**
+   * @generated from field: repeated causality.lake.v1.Erasure erasures = 1;
+   */
+  erasures?: ErasureJson[];
+};
+
+/**
+ * Describes the message causality.lake.v1.ListErasuresResponse.
+ * Use `create(ListErasuresResponseSchema)` to create a new message.
+ */
+export const ListErasuresResponseSchema: GenMessage<ListErasuresResponse, {jsonType: ListErasuresResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 21);
+
+/**
+ * @generated from message causality.lake.v1.Erasure
+ */
+export type Erasure = Message<"causality.lake.v1.Erasure"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string app_id = 2;
+   */
+  appId: string;
+
+  /**
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * @generated from field: string requested_by = 4;
+   */
+  requestedBy: string;
+
+  /**
+   * @generated from field: string requested_at = 5;
+   */
+  requestedAt: string;
+
+  /**
+   * empty: not yet
+   *
+   * @generated from field: string finished_at = 6;
+   */
+  finishedAt: string;
+
+  /**
+   * SHA-256 of the person's ids
+   *
+   * @generated from field: repeated string user_hashes = 7;
+   */
+  userHashes: string[];
+
+  /**
+   * @generated from field: string event = 8;
+   */
+  event: string;
+
+  /**
+   * @generated from field: string from = 9;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string to = 10;
+   */
+  to: string;
+
+  /**
+   * removed so far
+   *
+   * @generated from field: double events = 11;
+   */
+  events: number;
+
+  /**
+   * @generated from field: string problem = 12;
+   */
+  problem: string;
+};
+
+/**
+ * @generated from message causality.lake.v1.Erasure
+ */
+export type ErasureJson = {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id?: string;
+
+  /**
+   * @generated from field: string app_id = 2;
+   */
+  appId?: string;
+
+  /**
+   * @generated from field: string state = 3;
+   */
+  state?: string;
+
+  /**
+   * @generated from field: string requested_by = 4;
+   */
+  requestedBy?: string;
+
+  /**
+   * @generated from field: string requested_at = 5;
+   */
+  requestedAt?: string;
+
+  /**
+   * empty: not yet
+   *
+   * @generated from field: string finished_at = 6;
+   */
+  finishedAt?: string;
+
+  /**
+   * SHA-256 of the person's ids
+   *
+   * @generated from field: repeated string user_hashes = 7;
+   */
+  userHashes?: string[];
+
+  /**
+   * @generated from field: string event = 8;
+   */
+  event?: string;
+
+  /**
+   * @generated from field: string from = 9;
+   */
+  from?: string;
+
+  /**
+   * @generated from field: string to = 10;
+   */
+  to?: string;
+
+  /**
+   * removed so far
+   *
+   * @generated from field: double events = 11;
+   */
+  events?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: string problem = 12;
+   */
+  problem?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.Erasure.
+ * Use `create(ErasureSchema)` to create a new message.
+ */
+export const ErasureSchema: GenMessage<Erasure, {jsonType: ErasureJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 22);
+
+/**
+ * @generated from message causality.lake.v1.GetReceiptRequest
+ */
+export type GetReceiptRequest = Message<"causality.lake.v1.GetReceiptRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * @generated from message causality.lake.v1.GetReceiptRequest
+ */
+export type GetReceiptRequestJson = {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.GetReceiptRequest.
+ * Use `create(GetReceiptRequestSchema)` to create a new message.
+ */
+export const GetReceiptRequestSchema: GenMessage<GetReceiptRequest, {jsonType: GetReceiptRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 23);
+
+/**
+ * @generated from message causality.lake.v1.GetReceiptResponse
+ */
+export type GetReceiptResponse = Message<"causality.lake.v1.GetReceiptResponse"> & {
+  /**
+   * JSON
+   *
+   * @generated from field: string receipt = 1;
+   */
+  receipt: string;
+};
+
+/**
+ * @generated from message causality.lake.v1.GetReceiptResponse
+ */
+export type GetReceiptResponseJson = {
+  /**
+   * JSON
+   *
+   * @generated from field: string receipt = 1;
+   */
+  receipt?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.GetReceiptResponse.
+ * Use `create(GetReceiptResponseSchema)` to create a new message.
+ */
+export const GetReceiptResponseSchema: GenMessage<GetReceiptResponse, {jsonType: GetReceiptResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 24);
+
+/**
+ * @generated from message causality.lake.v1.ListDeadLettersRequest
+ */
+export type ListDeadLettersRequest = Message<"causality.lake.v1.ListDeadLettersRequest"> & {
+};
+
+/**
+ * @generated from message causality.lake.v1.ListDeadLettersRequest
+ */
+export type ListDeadLettersRequestJson = {
+};
+
+/**
+ * Describes the message causality.lake.v1.ListDeadLettersRequest.
+ * Use `create(ListDeadLettersRequestSchema)` to create a new message.
+ */
+export const ListDeadLettersRequestSchema: GenMessage<ListDeadLettersRequest, {jsonType: ListDeadLettersRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 25);
+
+/**
+ * @generated from message causality.lake.v1.ListDeadLettersResponse
+ */
+export type ListDeadLettersResponse = Message<"causality.lake.v1.ListDeadLettersResponse"> & {
+  /**
+   * @generated from field: repeated causality.lake.v1.DeadLetter dead_letters = 1;
+   */
+  deadLetters: DeadLetter[];
+
+  /**
+   * than the 1,000 that are listed
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * @generated from message causality.lake.v1.ListDeadLettersResponse
+ */
+export type ListDeadLettersResponseJson = {
+  /**
+   * @generated from field: repeated causality.lake.v1.DeadLetter dead_letters = 1;
+   */
+  deadLetters?: DeadLetterJson[];
+
+  /**
+   * than the 1,000 that are listed
+   *
+   * @generated from field: bool more = 2;
+   */
+  more?: boolean;
+};
+
+/**
+ * Describes the message causality.lake.v1.ListDeadLettersResponse.
+ * Use `create(ListDeadLettersResponseSchema)` to create a new message.
+ */
+export const ListDeadLettersResponseSchema: GenMessage<ListDeadLettersResponse, {jsonType: ListDeadLettersResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 26);
+
+/**
+ * DeadLetter is a message that was accepted and could not be landed.
+ *
+ * @generated from message causality.lake.v1.DeadLetter
+ */
+export type DeadLetter = Message<"causality.lake.v1.DeadLetter"> & {
+  /**
+   * @generated from field: double number = 1;
+   */
+  number: number;
+
+  /**
+   * empty: it cannot be read
+   *
+   * @generated from field: string app_id = 2;
+   */
+  appId: string;
+
+  /**
+   * @generated from field: string lane = 3;
+   */
+  lane: string;
+
+  /**
+   * @generated from field: string set_aside_at = 4;
+   */
+  setAsideAt: string;
+
+  /**
+   * @generated from field: double events = 5;
+   */
+  events: number;
+
+  /**
+   * @generated from field: double bytes = 6;
+   */
+  bytes: number;
+
+  /**
+   * @generated from field: string reason = 7;
+   */
+  reason: string;
+};
+
+/**
+ * DeadLetter is a message that was accepted and could not be landed.
+ *
+ * @generated from message causality.lake.v1.DeadLetter
+ */
+export type DeadLetterJson = {
+  /**
+   * @generated from field: double number = 1;
+   */
+  number?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * empty: it cannot be read
+   *
+   * @generated from field: string app_id = 2;
+   */
+  appId?: string;
+
+  /**
+   * @generated from field: string lane = 3;
+   */
+  lane?: string;
+
+  /**
+   * @generated from field: string set_aside_at = 4;
+   */
+  setAsideAt?: string;
+
+  /**
+   * @generated from field: double events = 5;
+   */
+  events?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double bytes = 6;
+   */
+  bytes?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: string reason = 7;
+   */
+  reason?: string;
+};
+
+/**
+ * Describes the message causality.lake.v1.DeadLetter.
+ * Use `create(DeadLetterSchema)` to create a new message.
+ */
+export const DeadLetterSchema: GenMessage<DeadLetter, {jsonType: DeadLetterJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 27);
+
+/**
+ * @generated from message causality.lake.v1.ReplayDeadLettersRequest
+ */
+export type ReplayDeadLettersRequest = Message<"causality.lake.v1.ReplayDeadLettersRequest"> & {
+  /**
+   * none: all
+   *
+   * @generated from field: repeated double numbers = 1;
+   */
+  numbers: number[];
+};
+
+/**
+ * @generated from message causality.lake.v1.ReplayDeadLettersRequest
+ */
+export type ReplayDeadLettersRequestJson = {
+  /**
+   * none: all
+   *
+   * @generated from field: repeated double numbers = 1;
+   */
+  numbers?: (number | "NaN" | "Infinity" | "-Infinity")[];
+};
+
+/**
+ * Describes the message causality.lake.v1.ReplayDeadLettersRequest.
+ * Use `create(ReplayDeadLettersRequestSchema)` to create a new message.
+ */
+export const ReplayDeadLettersRequestSchema: GenMessage<ReplayDeadLettersRequest, {jsonType: ReplayDeadLettersRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 28);
+
+/**
+ * @generated from message causality.lake.v1.ReplayDeadLettersResponse
+ */
+export type ReplayDeadLettersResponse = Message<"causality.lake.v1.ReplayDeadLettersResponse"> & {
+  /**
+   * have landed
+   *
+   * @generated from field: double replayed = 1;
+   */
+  replayed: number;
+
+  /**
+   * @generated from field: double events = 2;
+   */
+  events: number;
+
+  /**
+   * cannot be replayed, and are kept
+   *
+   * @generated from field: double unreadable = 3;
+   */
+  unreadable: number;
+};
+
+/**
+ * @generated from message causality.lake.v1.ReplayDeadLettersResponse
+ */
+export type ReplayDeadLettersResponseJson = {
+  /**
+   * have landed
+   *
+   * @generated from field: double replayed = 1;
+   */
+  replayed?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double events = 2;
+   */
+  events?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * cannot be replayed, and are kept
+   *
+   * @generated from field: double unreadable = 3;
+   */
+  unreadable?: number | "NaN" | "Infinity" | "-Infinity";
+};
+
+/**
+ * Describes the message causality.lake.v1.ReplayDeadLettersResponse.
+ * Use `create(ReplayDeadLettersResponseSchema)` to create a new message.
+ */
+export const ReplayDeadLettersResponseSchema: GenMessage<ReplayDeadLettersResponse, {jsonType: ReplayDeadLettersResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 29);
+
+/**
+ * @generated from message causality.lake.v1.DropDeadLettersRequest
+ */
+export type DropDeadLettersRequest = Message<"causality.lake.v1.DropDeadLettersRequest"> & {
+  /**
+   * none: all
+   *
+   * @generated from field: repeated double numbers = 1;
+   */
+  numbers: number[];
+};
+
+/**
+ * @generated from message causality.lake.v1.DropDeadLettersRequest
+ */
+export type DropDeadLettersRequestJson = {
+  /**
+   * none: all
+   *
+   * @generated from field: repeated double numbers = 1;
+   */
+  numbers?: (number | "NaN" | "Infinity" | "-Infinity")[];
+};
+
+/**
+ * Describes the message causality.lake.v1.DropDeadLettersRequest.
+ * Use `create(DropDeadLettersRequestSchema)` to create a new message.
+ */
+export const DropDeadLettersRequestSchema: GenMessage<DropDeadLettersRequest, {jsonType: DropDeadLettersRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 30);
+
+/**
+ * @generated from message causality.lake.v1.DropDeadLettersResponse
+ */
+export type DropDeadLettersResponse = Message<"causality.lake.v1.DropDeadLettersResponse"> & {
+  /**
+   * @generated from field: double dropped = 1;
+   */
+  dropped: number;
+
+  /**
+   * @generated from field: double events = 2;
+   */
+  events: number;
+};
+
+/**
+ * @generated from message causality.lake.v1.DropDeadLettersResponse
+ */
+export type DropDeadLettersResponseJson = {
+  /**
+   * @generated from field: double dropped = 1;
+   */
+  dropped?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * @generated from field: double events = 2;
+   */
+  events?: number | "NaN" | "Infinity" | "-Infinity";
+};
+
+/**
+ * Describes the message causality.lake.v1.DropDeadLettersResponse.
+ * Use `create(DropDeadLettersResponseSchema)` to create a new message.
+ */
+export const DropDeadLettersResponseSchema: GenMessage<DropDeadLettersResponse, {jsonType: DropDeadLettersResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_lake_v1_lake, 31);
+
+/**
  * LakeService looks after the store. For operators: the machine's own socket or
  * the owner.
  *
@@ -383,6 +2080,98 @@ export const LakeService: GenService<{
     methodKind: "server_streaming";
     input: typeof CompactRequestSchema;
     output: typeof CompactResponseSchema;
+  },
+  /**
+   * Collect deletes garbage and orphans now, as far as that is safe.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.Collect
+   */
+  collect: {
+    methodKind: "unary";
+    input: typeof CollectRequestSchema;
+    output: typeof CollectResponseSchema;
+  },
+  /**
+   * Stats says what the store holds.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.Stats
+   */
+  stats: {
+    methodKind: "unary";
+    input: typeof StatsRequestSchema;
+    output: typeof StatsResponseSchema;
+  },
+  /**
+   * Publish makes the published tables anew from the manifest.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.Publish
+   */
+  publish: {
+    methodKind: "server_streaming";
+    input: typeof PublishRequestSchema;
+    output: typeof PublishResponseSchema;
+  },
+  /**
+   * Erase removes a person's events, those of a name, or those of a time range,
+   * and reports until the receipt is there. It goes on without the caller.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.Erase
+   */
+  erase: {
+    methodKind: "server_streaming";
+    input: typeof EraseRequestSchema;
+    output: typeof EraseResponseSchema;
+  },
+  /**
+   * ListErasures lists what was erased and what is being erased, newest first.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.ListErasures
+   */
+  listErasures: {
+    methodKind: "unary";
+    input: typeof ListErasuresRequestSchema;
+    output: typeof ListErasuresResponseSchema;
+  },
+  /**
+   * GetReceipt returns the receipt of a finished erasure.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.GetReceipt
+   */
+  getReceipt: {
+    methodKind: "unary";
+    input: typeof GetReceiptRequestSchema;
+    output: typeof GetReceiptResponseSchema;
+  },
+  /**
+   * ListDeadLetters lists what was accepted and could not be landed.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.ListDeadLetters
+   */
+  listDeadLetters: {
+    methodKind: "unary";
+    input: typeof ListDeadLettersRequestSchema;
+    output: typeof ListDeadLettersResponseSchema;
+  },
+  /**
+   * ReplayDeadLetters sends them through the stream again and waits until they
+   * have landed.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.ReplayDeadLetters
+   */
+  replayDeadLetters: {
+    methodKind: "unary";
+    input: typeof ReplayDeadLettersRequestSchema;
+    output: typeof ReplayDeadLettersResponseSchema;
+  },
+  /**
+   * DropDeadLetters gives them up for good.
+   *
+   * @generated from rpc causality.lake.v1.LakeService.DropDeadLetters
+   */
+  dropDeadLetters: {
+    methodKind: "unary";
+    input: typeof DropDeadLettersRequestSchema;
+    output: typeof DropDeadLettersResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_causality_lake_v1_lake, 0);

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file causality/tenancy/v1/tenancy.proto.
  */
 export const file_causality_tenancy_v1_tenancy: GenFile = /*@__PURE__*/
-  fileDesc("CiJjYXVzYWxpdHkvdGVuYW5jeS92MS90ZW5hbmN5LnByb3RvEhRjYXVzYWxpdHkudGVuYW5jeS52MSJZCgNBcHASCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIRCgl0aW1lX3pvbmUYAyABKAkSEgoKY3JlYXRlZF9hdBgEIAEoCRIRCglpcF9wb2xpY3kYBSABKAkiEQoPTGlzdEFwcHNSZXF1ZXN0IjsKEExpc3RBcHBzUmVzcG9uc2USJwoEYXBwcxgBIAMoCzIZLmNhdXNhbGl0eS50ZW5hbmN5LnYxLkFwcCIzChBDcmVhdGVBcHBSZXF1ZXN0EgwKBG5hbWUYASABKAkSEQoJdGltZV96b25lGAIgASgJIjsKEUNyZWF0ZUFwcFJlc3BvbnNlEiYKA2FwcBgBIAEoCzIZLmNhdXNhbGl0eS50ZW5hbmN5LnYxLkFwcCKKAQoQVXBkYXRlQXBwUmVxdWVzdBIOCgZhcHBfaWQYASABKAkSEQoEbmFtZRgCIAEoCUgAiAEBEhYKCXRpbWVfem9uZRgDIAEoCUgBiAEBEhYKCWlwX3BvbGljeRgEIAEoCUgCiAEBQgcKBV9uYW1lQgwKCl90aW1lX3pvbmVCDAoKX2lwX3BvbGljeSI7ChFVcGRhdGVBcHBSZXNwb25zZRImCgNhcHAYASABKAsyGS5jYXVzYWxpdHkudGVuYW5jeS52MS5BcHAypwIKDlRlbmFuY3lTZXJ2aWNlElkKCExpc3RBcHBzEiUuY2F1c2FsaXR5LnRlbmFuY3kudjEuTGlzdEFwcHNSZXF1ZXN0GiYuY2F1c2FsaXR5LnRlbmFuY3kudjEuTGlzdEFwcHNSZXNwb25zZRJcCglDcmVhdGVBcHASJi5jYXVzYWxpdHkudGVuYW5jeS52MS5DcmVhdGVBcHBSZXF1ZXN0GicuY2F1c2FsaXR5LnRlbmFuY3kudjEuQ3JlYXRlQXBwUmVzcG9uc2USXAoJVXBkYXRlQXBwEiYuY2F1c2FsaXR5LnRlbmFuY3kudjEuVXBkYXRlQXBwUmVxdWVzdBonLmNhdXNhbGl0eS50ZW5hbmN5LnYxLlVwZGF0ZUFwcFJlc3BvbnNlQlFaT2dpdGh1Yi5jb20vY2F1c2FsaXR5LXByb2plY3QvY2F1c2FsaXR5L3Byb3RvL2dlbi9jYXVzYWxpdHkvdGVuYW5jeS92MTt0ZW5hbmN5djFiBnByb3RvMw");
+  fileDesc("CiJjYXVzYWxpdHkvdGVuYW5jeS92MS90ZW5hbmN5LnByb3RvEhRjYXVzYWxpdHkudGVuYW5jeS52MSJxCgNBcHASCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIRCgl0aW1lX3pvbmUYAyABKAkSEgoKY3JlYXRlZF9hdBgEIAEoCRIRCglpcF9wb2xpY3kYBSABKAkSFgoOcmV0ZW50aW9uX2RheXMYBiABKAUiEQoPTGlzdEFwcHNSZXF1ZXN0IjsKEExpc3RBcHBzUmVzcG9uc2USJwoEYXBwcxgBIAMoCzIZLmNhdXNhbGl0eS50ZW5hbmN5LnYxLkFwcCIzChBDcmVhdGVBcHBSZXF1ZXN0EgwKBG5hbWUYASABKAkSEQoJdGltZV96b25lGAIgASgJIjsKEUNyZWF0ZUFwcFJlc3BvbnNlEiYKA2FwcBgBIAEoCzIZLmNhdXNhbGl0eS50ZW5hbmN5LnYxLkFwcCK6AQoQVXBkYXRlQXBwUmVxdWVzdBIOCgZhcHBfaWQYASABKAkSEQoEbmFtZRgCIAEoCUgAiAEBEhYKCXRpbWVfem9uZRgDIAEoCUgBiAEBEhYKCWlwX3BvbGljeRgEIAEoCUgCiAEBEhsKDnJldGVudGlvbl9kYXlzGAUgASgFSAOIAQFCBwoFX25hbWVCDAoKX3RpbWVfem9uZUIMCgpfaXBfcG9saWN5QhEKD19yZXRlbnRpb25fZGF5cyI7ChFVcGRhdGVBcHBSZXNwb25zZRImCgNhcHAYASABKAsyGS5jYXVzYWxpdHkudGVuYW5jeS52MS5BcHAypwIKDlRlbmFuY3lTZXJ2aWNlElkKCExpc3RBcHBzEiUuY2F1c2FsaXR5LnRlbmFuY3kudjEuTGlzdEFwcHNSZXF1ZXN0GiYuY2F1c2FsaXR5LnRlbmFuY3kudjEuTGlzdEFwcHNSZXNwb25zZRJcCglDcmVhdGVBcHASJi5jYXVzYWxpdHkudGVuYW5jeS52MS5DcmVhdGVBcHBSZXF1ZXN0GicuY2F1c2FsaXR5LnRlbmFuY3kudjEuQ3JlYXRlQXBwUmVzcG9uc2USXAoJVXBkYXRlQXBwEiYuY2F1c2FsaXR5LnRlbmFuY3kudjEuVXBkYXRlQXBwUmVxdWVzdBonLmNhdXNhbGl0eS50ZW5hbmN5LnYxLlVwZGF0ZUFwcFJlc3BvbnNlQlFaT2dpdGh1Yi5jb20vY2F1c2FsaXR5LXByb2plY3QvY2F1c2FsaXR5L3Byb3RvL2dlbi9jYXVzYWxpdHkvdGVuYW5jeS92MTt0ZW5hbmN5djFiBnByb3RvMw");
 
 /**
  * @generated from message causality.tenancy.v1.App
@@ -44,6 +44,13 @@ export type App = Message<"causality.tenancy.v1.App"> & {
    * @generated from field: string ip_policy = 5;
    */
   ipPolicy: string;
+
+  /**
+   * events are removed this many days after their time; 0: never
+   *
+   * @generated from field: int32 retention_days = 6;
+   */
+  retentionDays: number;
 };
 
 /**
@@ -78,6 +85,13 @@ export type AppJson = {
    * @generated from field: string ip_policy = 5;
    */
   ipPolicy?: string;
+
+  /**
+   * events are removed this many days after their time; 0: never
+   *
+   * @generated from field: int32 retention_days = 6;
+   */
+  retentionDays?: number;
 };
 
 /**
@@ -230,6 +244,13 @@ export type UpdateAppRequest = Message<"causality.tenancy.v1.UpdateAppRequest"> 
    * @generated from field: optional string ip_policy = 4;
    */
   ipPolicy?: string | undefined;
+
+  /**
+   * 1 to 36,500; 0: keep events for ever
+   *
+   * @generated from field: optional int32 retention_days = 5;
+   */
+  retentionDays?: number | undefined;
 };
 
 /**
@@ -257,6 +278,13 @@ export type UpdateAppRequestJson = {
    * @generated from field: optional string ip_policy = 4;
    */
   ipPolicy?: string;
+
+  /**
+   * 1 to 36,500; 0: keep events for ever
+   *
+   * @generated from field: optional int32 retention_days = 5;
+   */
+  retentionDays?: number;
 };
 
 /**
