@@ -245,8 +245,8 @@ func (f *Files) Usage(ctx context.Context) (Usage, error) {
 // path maps a key to its file and refuses keys that could leave the root or
 // look like a file in the making.
 func (f *Files) path(key string) (string, error) {
-	if !fs.ValidPath(key) || key == "." || strings.ContainsAny(key, "\\\x00") {
-		return "", fmt.Errorf("object key %q is not a clean relative path", key)
+	if err := checkKey(key); err != nil {
+		return "", err
 	}
 	if strings.HasPrefix(key[strings.LastIndexByte(key, '/')+1:], temporaryPrefix) {
 		return "", fmt.Errorf("object key %q is reserved", key)

@@ -6,8 +6,11 @@ package objstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -56,4 +59,15 @@ type Store interface {
 	// contents, for engines that read files themselves.
 	Local(ctx context.Context, key string) (string, error)
 	Usage(ctx context.Context) (Usage, error)
+}
+
+// Range is a part of an object.
+type Range struct{ Offset, Length int64 }
+
+// checkKey refuses keys that are not the same text in every store.
+func checkKey(key string) error {
+	if !fs.ValidPath(key) || key == "." || strings.ContainsAny(key, "\\\x00") {
+		return fmt.Errorf("object key %q is not a clean relative path", key)
+	}
+	return nil
 }
