@@ -43,6 +43,8 @@ type commands struct {
 	Keys    keysCommand    `cmd:"" help:"Create, list, rotate and revoke keys."`
 	Users   usersCommand   `cmd:"" help:"List people, and make sign-in links."`
 	Lake    lakeCommand    `cmd:"" help:"Verify, rebuild and compact the store."`
+	Backup  backupCommand  `cmd:"" help:"Copy the database and the objects of one instant into a directory, while serving."`
+	Restore restoreCommand `cmd:"" help:"Make an installation anew from a backup, on an empty data directory."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database to this version, without serving."`
 	Doctor  doctorCommand  `cmd:"" help:"Say what is wrong with the setup, and where each setting came from."`
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -160,12 +160,7 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	if err != nil {
 		return h, p, err
 	}
-	// Objects are readable by the query engine's user, who gets their folder handed
-	// in; the closed folder around it keeps every other user of the machine out.
-	if err := os.MkdirAll(a.dir.join("lake"), 0o700); err != nil {
-		return h, p, fmt.Errorf("data directory: %w", err)
-	}
-	objects, err := objstore.NewFiles(a.cfg.objects)
+	objects, err := a.objects()
 	if err != nil {
 		return h, p, err
 	}
@@ -249,6 +244,16 @@ func (a *App) stores(ctx context.Context) (*postgres.Server, *stream.Stream, err
 		a.onStop("stream", events.Close)
 	}
 	return database, events, err
+}
+
+// objects opens the object store.
+func (a *App) objects() (objstore.Store, error) {
+	// Objects are readable by the query engine's user, who gets their folder handed
+	// in; the closed folder around it keeps every other user of the machine out.
+	if err := os.MkdirAll(a.dir.join("lake"), 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	return objstore.NewFiles(a.cfg.objects)
 }
 
 func (a *App) postgresConfig() postgres.Config {
