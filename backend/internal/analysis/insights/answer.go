@@ -64,6 +64,8 @@ type raw struct {
 	groupsTotal      int
 	other            bool
 	skipped, missing int64
+
+	scannedRows, scannedBytes int64
 }
 
 func parseRaw(answer *query.Answer, breakdowns int) (*raw, error) {

@@ -28,6 +28,7 @@ type field struct {
 	column    string // a text column; empty: none
 	container string // a column of JSON; empty: none
 	pointer   string // into container, as a literal
+	number    bool   // column holds numbers; only they are asked for
 }
 
 // compiler turns conditions into SQL over the events table. The question has
@@ -37,9 +38,15 @@ type compiler struct {
 	span     calendar.Span
 	now      time.Time
 	shadowed func(property string) bool // a JSON property has this column's name
+	reads    *reads                     // nil: for people
 }
 
+// field is where a property's text is found.
 func (c *compiler) field(property string) field {
+	return c.reads.place(c.plainField(property), property, false)
+}
+
+func (c *compiler) plainField(property string) field {
 	f := field{container: "properties", pointer: query.Text(query.Pointer(property))}
 	if columns[property] {
 		f.column = property
@@ -58,6 +65,8 @@ func (f field) text() string {
 		return json
 	case f.container == "":
 		return f.column
+	case f.number:
+		return "coalesce(CAST(" + f.column + " AS VARCHAR), " + json + ")"
 	default:
 		return "coalesce(" + f.column + ", " + json + ")"
 	}
@@ -161,10 +170,7 @@ func (c *compiler) filter(f *Filter) string {
 	if opposite != "" {
 		positive.Op = opposite
 	}
-	where := c.field(f.Property)
-	if f.Source == "user" {
-		where = field{container: "traits", pointer: query.Text(query.Pointer(f.Property))}
-	}
+	where := c.where(f)
 	out := ""
 	if positive.Op == "isSet" {
 		out = "(" + where.text() + " IS NOT NULL)"
@@ -213,7 +219,7 @@ func (c *compiler) condition(f *Filter, text string) string {
 		})
 	}
 	compare := func(operator string) string {
-		return each(func(v any) string { return "text_number(" + text + ") " + operator + " " + numberLiteral(v) })
+		return each(func(v any) string { return c.number(text) + " " + operator + " " + numberLiteral(v) })
 	}
 	zone := query.Text(c.calendar.Zone().String())
 	moment := "text_time(" + text + ", " + zone + ")"
@@ -250,7 +256,7 @@ func (c *compiler) condition(f *Filter, text string) string {
 		_, first := number(f.Values[0])
 		_, second := number(f.Values[1])
 		if first && second {
-			return "text_number(" + text + ") BETWEEN " + numberLiteral(f.Values[0]) + " AND " + numberLiteral(f.Values[1])
+			return c.number(text) + " BETWEEN " + numberLiteral(f.Values[0]) + " AND " + numberLiteral(f.Values[1])
 		}
 		start, _ := bounds(0)
 		_, end := bounds(1)
@@ -288,6 +294,7 @@ func (c *compiler) end() time.Time {
 // they did; a count that zero satisfies is asked for the other way around.
 func (c *compiler) did(f *Filter) string {
 	d := f.Did
+	c.reads.column("user_key")
 	op, n := d.Op, d.N
 	if op == "" {
 		op = "gte"

@@ -74,16 +74,14 @@ func (s *Service) Trend(ctx context.Context, app query.App, spec Trend, fresh bo
 
 	answer := &TrendAnswer{}
 	zone := plan.compiler.calendar.Zone()
-	meta := snapshot.Meta()
 	answer.Meta = Meta{
-		FreshTo: meta.FreshTo, ScannedRows: meta.ScannedRows, ScannedBytes: meta.ScannedBytes, Engine: s.cfg.EngineName, Cached: true,
-		SQL: plan.sql(), From: plan.span.From.In(zone), To: plan.span.To.In(zone), TimeZone: zone.String(),
+		FreshTo: snapshot.FreshTo, Engine: s.cfg.EngineName, Cached: true, SQL: plan.sql(), From: plan.span.From.In(zone), To: plan.span.To.In(zone), TimeZone: zone.String(),
 	}
 	current, cached, err := s.ask(ctx, app, snapshot, plan, fresh)
 	if err != nil {
 		return nil, err
 	}
-	answer.Meta.Cached = cached
+	answer.Meta.Cached, answer.Meta.ScannedRows, answer.Meta.ScannedBytes = cached, current.scannedRows, current.scannedBytes
 	answer.Meta.Skipped, answer.Meta.Missing, answer.Meta.GroupsTotal = current.skipped, current.missing, current.groupsTotal
 	other := current.other
 
@@ -99,7 +97,7 @@ func (s *Service) Trend(ctx context.Context, app query.App, spec Trend, fresh bo
 		if err != nil {
 			return nil, err
 		}
-		answer.Meta.Cached = answer.Meta.Cached && hit
+		answer.Meta.also(past, hit)
 		past.groups = current.groups
 		totals := past
 		if until.Before(span.To) {
@@ -111,7 +109,7 @@ func (s *Service) Trend(ctx context.Context, app query.App, spec Trend, fresh bo
 			if totals, hit, err = s.previous(ctx, app, head, fresh); err != nil {
 				return nil, err
 			}
-			answer.Meta.Cached = answer.Meta.Cached && hit
+			answer.Meta.also(totals, hit)
 		}
 		other = other || past.other
 		answer.Previous = before.assemble(past, totals, other)
@@ -209,21 +207,33 @@ func (s *Service) previous(ctx context.Context, app query.App, plan *trendPlan, 
 }
 
 func (s *Service) ask(ctx context.Context, app query.App, snapshot query.Snapshot, plan *trendPlan, fresh bool) (*raw, bool, error) {
-	answer, cached, err := s.collect(ctx, app, snapshot, plan.sql(), fresh)
+	sql, tables := plan.planned(&snapshot)
+	answer, cached, err := s.collect(ctx, app, snapshot, tables.Tables, sql, fresh)
 	if err != nil {
 		return nil, false, err
 	}
 	r, err := parseRaw(answer, len(plan.spec.Breakdowns))
-	return r, cached, err
+	if err != nil {
+		return nil, false, err
+	}
+	r.scannedRows, r.scannedBytes = tables.Rows, tables.Bytes
+	return r, cached, nil
+}
+
+// also adds what another part of the answer took.
+func (m *Meta) also(r *raw, cached bool) {
+	m.Cached = m.Cached && cached
+	m.ScannedRows += r.scannedRows
+	m.ScannedBytes += r.scannedBytes
 }
 
 // collect runs SQL of ours once for all who ask it of the same data. The answer
 // is shared and must not be changed.
-func (s *Service) collect(ctx context.Context, app query.App, snapshot query.Snapshot, sql string, fresh bool) (*query.Answer, bool, error) {
+func (s *Service) collect(ctx context.Context, app query.App, snapshot query.Snapshot, tables query.Tables, sql string, fresh bool) (*query.Answer, bool, error) {
 	key := answerKey(app, snapshot, sql)
 	return s.cache.get(ctx, key, fresh, func(ctx context.Context) (*query.Answer, error) {
 		answer, err := query.Collect(ctx, s.cfg.Engine, query.Request{
-			Workspace: app.WorkspaceID, Tables: query.TablesOf(snapshot), Zone: cmp.Or(app.TimeZone, "UTC"), SQL: sql, Trusted: true,
+			Workspace: app.WorkspaceID, Tables: tables, Zone: cmp.Or(app.TimeZone, "UTC"), SQL: sql, Trusted: true,
 			MaxRows: answerRows, MaxBytes: answerBytes,
 		})
 		if err == nil && answer.Truncated {
@@ -290,7 +300,11 @@ func (s *Service) valuesSince(ctx context.Context, app query.App, property strin
 		return nil, err
 	}
 	defer snapshot.Release()
-	answer, _, err := s.collect(ctx, app, snapshot, valuesSQL(c, property, events, contains, limit, from), false)
+	c.reads = newReads(snapshot.Promoted)
+	sql := valuesSQL(c, property, events, contains, limit, from)
+	need := c.reads.need()
+	need.Events = true
+	answer, _, err := s.collect(ctx, app, snapshot, snapshot.Plan(need).Tables, sql, false)
 	if err != nil {
 		return nil, err
 	}

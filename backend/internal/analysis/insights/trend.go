@@ -71,6 +71,7 @@ type trendPlan struct {
 	read     []calendar.Bucket // with those before that a rolling average needs
 	groups   [][]*string       // fixed groups; nil: rank them
 	totals   bool              // only totals are asked for
+	days     bool              // counts by day answer what they can
 }
 
 func (p *trendPlan) lookBack() int { return len(p.read) - len(p.buckets) }
@@ -155,10 +156,7 @@ func bucketOf(us string, buckets []calendar.Bucket) string {
 
 // group is the expression of a breakdown; lists need unnesting.
 func (p *trendPlan) group(b Breakdown) (expression string, list bool) {
-	f := p.compiler.field(b.Property)
-	if b.Source == "user" {
-		f = field{container: "traits", pointer: query.Text(query.Pointer(b.Property))}
-	}
+	f := p.compiler.where(&Filter{Property: b.Property, Source: b.Source})
 	if f.container == "" {
 		return f.text(), false
 	}
@@ -312,6 +310,9 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 	if r.class == firsts {
 		return p.reduceFirsts(r.series[0], gs, lists)
 	}
+	if p.byDay(r) {
+		return p.reduceDays(r, gs)
+	}
 	where := []string{"ts >= " + instant(p.from()), "ts < " + instant(p.span.To)}
 	if p.cut() {
 		where = append(where, "(ts < "+instant(p.buckets[0].Start)+" OR ts >= "+instant(p.span.From)+")")
@@ -353,6 +354,7 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 	}
 	if r.class == sessions {
 		where = append(where, "session_id IS NOT NULL")
+		p.compiler.reads.column("session_id", "session_key")
 	}
 
 	columns := []string{bucketOf("epoch_us(ts)", p.read) + " AS b"}
@@ -362,6 +364,9 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 			expression = "CASE WHEN " + expression + " IS NOT NULL THEN [" + expression + "] END"
 		}
 		columns = append(columns, expression+" AS "+gs[i])
+	}
+	if r.class == users || r.class == sessions {
+		p.compiler.reads.column("user_key")
 	}
 	switch r.class {
 	case users:
@@ -387,19 +392,19 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 			columns = append(columns, fmt.Sprintf("0 AS m%d", i))
 			continue
 		}
-		text := p.compiler.field(m.Property).text()
+		number, missing := p.compiler.measured(m.Property)
 		if r.class == values {
-			columns = append(columns, "text_number("+text+") AS v", fmt.Sprintf("1 AS n%d", i),
-				fmt.Sprintf("CAST(%s IS NULL AS INTEGER) AS m%d", text, i))
+			columns = append(columns, number+" AS v", fmt.Sprintf("1 AS n%d", i),
+				fmt.Sprintf("CAST(%s AS INTEGER) AS m%d", missing, i))
 			keys = 0 // not aggregated
 			continue
 		}
 		aggregate := map[string]string{"sum": "fsum", "avg": "fsum", "min": "min", "max": "max"}[m.Agg]
 		columns = append(columns,
 			fmt.Sprintf("%s AS n%d", filtered("count(*)", condition), i),
-			fmt.Sprintf("%s AS v%d", filtered(aggregate+"(text_number("+text+"))", condition), i),
-			fmt.Sprintf("%s AS c%d", filtered("count(text_number("+text+"))", condition), i),
-			fmt.Sprintf("%s AS m%d", filtered("count_if("+text+" IS NULL)", condition), i))
+			fmt.Sprintf("%s AS v%d", filtered(aggregate+"("+number+")", condition), i),
+			fmt.Sprintf("%s AS c%d", filtered("count("+number+")", condition), i),
+			fmt.Sprintf("%s AS m%d", filtered("count_if("+missing+")", condition), i))
 	}
 	out := "  SELECT " + strings.Join(columns, ",\n    ") + "\n  FROM " + p.source() + "\n  WHERE " + strings.Join(where, "\n    AND ")
 	if keys > 0 {
@@ -423,6 +428,13 @@ func (p *trendPlan) reduceFirsts(i int, gs []string, lists bool) string {
 	if report == "" {
 		report = "true"
 	}
+	p.compiler.reads.column("user_key")
+	order := "(ts, event_id)"
+	if report == "true" && len(p.spec.Breakdowns) == 0 && p.compiler.reads != nil {
+		order = "ts" // whichever of one instant comes first, its time is the same
+	} else {
+		p.compiler.reads.column("event_id")
+	}
 	packed := []string{"at := epoch_us(ts)", "kept := " + report}
 	outer := []string{bucketOf("f.at", p.read) + " AS b"}
 	for n, b := range p.spec.Breakdowns {
@@ -439,7 +451,7 @@ func (p *trendPlan) reduceFirsts(i int, gs []string, lists bool) string {
 		cut = fmt.Sprintf(" AND (f.at < %d OR f.at >= %d)", p.buckets[0].Start.UnixMicro(), p.span.From.UnixMicro())
 	}
 	return "  SELECT " + strings.Join(outer, ", ") + "\n  FROM (SELECT user_key AS u, arg_min(struct_pack(" + strings.Join(packed, ", ") +
-		"), (ts, event_id)) AS f\n    FROM " + p.source() + "\n    WHERE " + strings.Join(where, "\n      AND ") + "\n    GROUP BY user_key)" +
+		"), " + order + ") AS f\n    FROM " + p.source() + "\n    WHERE " + strings.Join(where, "\n      AND ") + "\n    GROUP BY user_key)" +
 		fmt.Sprintf("\n  WHERE f.kept AND f.at >= %d", p.from().UnixMicro()) + cut
 }
 

@@ -69,6 +69,8 @@ type Snapshot struct {
 	FreshTo time.Time // everything accepted before is in
 	Release func()
 
+	Promoted []Promoted // the app's properties with a column of their own
+
 	// Load makes sure that files hold the columns that a question reads; nil
 	// columns: all. It is nil itself when all files are whole.
 	Load func(ctx context.Context, paths, columns []string) error
@@ -80,7 +82,7 @@ type Object struct {
 	Rows, Bytes  int64
 	LinkNumber   int64     // person links are folded into user_key through this number
 	MinTS, MaxTS time.Time // of its events, both inclusive
-	Columns      []string  // promoted properties p_<name> that may replace reading JSON
+	Columns      []string  // promoted properties whose columns p_<name> may replace reading JSON
 	Projections  []Projection
 }
 
@@ -188,22 +190,11 @@ func (s *Service) query(ctx context.Context, app App, request Request, sink Sink
 		return Done{}, Meta{}, err
 	}
 	defer snapshot.Release()
-	request.Workspace, request.Zone, request.Tables = app.WorkspaceID, app.TimeZone, TablesOf(snapshot)
+	tables := snapshot.all()
+	request.Workspace, request.Zone, request.Tables = app.WorkspaceID, app.TimeZone, tables.Tables
 	start := s.now()
 	done, err := s.engine.Query(ctx, request, sink)
-	meta := snapshot.Meta()
-	meta.Elapsed = s.now().Sub(start)
-	return done, meta, err
-}
-
-// Meta is what a snapshot says of an answer that reads all of it.
-func (s Snapshot) Meta() Meta {
-	meta := Meta{FreshTo: s.FreshTo}
-	for _, object := range s.Objects {
-		meta.ScannedRows += object.Rows
-		meta.ScannedBytes += object.Bytes
-	}
-	return meta
+	return done, Meta{FreshTo: snapshot.FreshTo, ScannedRows: tables.Rows, ScannedBytes: tables.Bytes, Elapsed: s.now().Sub(start)}, err
 }
 
 // Collect runs a request and keeps its answer.

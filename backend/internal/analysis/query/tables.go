@@ -1,7 +1,6 @@
 package query
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -74,10 +73,19 @@ var rowColumns = []ColumnInfo{
 	{"traits", "VARCHAR", ""}, {"group_type", "VARCHAR", ""}, {"group_id", "VARCHAR", ""},
 }
 
-// Schema describes the tables that SQL can name.
-func Schema() []TableInfo {
+// Schema describes the tables that SQL can name, of an app with these promoted
+// properties.
+func Schema(promoted ...Promoted) []TableInfo {
+	events := slices.Clone(eventColumns)
+	for _, p := range promoted[:min(len(promoted), maxPromoted)] {
+		what := "as text: properties->>"
+		if p.Number {
+			what = "where it is a number: properties->>"
+		}
+		events = append(events, ColumnInfo{p.column(), p.sqlType(), "The promoted property " + p.Name + ", " + what + Text(p.Name) + ", read without the JSON where it can be."})
+	}
 	return []TableInfo{
-		{"events", "One row an event of this app.", eventColumns},
+		{"events", "One row an event of this app.", events},
 		{"users", "One row a person.", []ColumnInfo{
 			{"user_key", "BIGINT", "The person, as in events."},
 			{"user_id", "VARCHAR", "Newest user id; NULL while the person is anonymous."},
@@ -148,88 +156,25 @@ func makeMacros() []string {
 	}
 }
 
-// TablesOf builds the tables over a snapshot.
-func TablesOf(s Snapshot) Tables {
-	var folded, open []string
-	for _, object := range s.Objects {
-		if object.LinkNumber >= s.Links.Number || len(s.Links.ByKey)+len(s.Links.Changed)+len(s.Links.ChangedUsers) == 0 {
-			folded = append(folded, object.Path)
-		} else {
-			open = append(open, object.Path)
-		}
-	}
-	t := Tables{Files: slices.Concat(folded, open)}
-	var parts []string
-	if len(folded) > 0 {
-		parts = append(parts, "SELECT "+columnList("")+" FROM "+scan(folded))
-	}
-	if len(open) > 0 {
-		t.Links = s.Links
-		parts = append(parts, resolved(open, s.Links))
-	}
-	if len(parts) == 0 {
-		parts = append(parts, "SELECT "+emptyColumns()+" WHERE false")
-	}
-	t.Setup = append(slices.Clone(macros), "CREATE VIEW lake_rows AS "+strings.Join(parts, " UNION ALL "))
-	names := make([]string, len(eventColumns))
-	for i, c := range eventColumns {
-		names[i] = c.Name
-	}
-	t.Setup = append(t.Setup,
-		"CREATE VIEW events AS SELECT "+strings.Join(names, ", ")+" FROM lake_rows WHERE type = 'TRACK'",
-		usersView, groupsView, sessionsView)
-	return t
-}
+// TablesOf builds the tables over a snapshot, for SQL that may name any of them
+// and any of their columns.
+func TablesOf(s Snapshot) Tables { return s.all().Tables }
 
-func scan(paths []string) string {
-	quoted := make([]string, len(paths))
-	for i, p := range paths {
-		quoted[i] = Text(p)
+func (s *Snapshot) all() Planned {
+	p := planner{snapshot: s, files: make(map[string]bool, len(s.Objects))}
+	promoted := s.Promoted[:min(len(s.Promoted), maxPromoted)]
+	p.Setup = slices.Clone(macros)
+	p.view("lake_rows", p.whole(promoted))
+	names := make([]string, 0, len(eventColumns)+len(promoted))
+	for _, c := range eventColumns {
+		names = append(names, c.Name)
 	}
-	return "read_parquet([" + strings.Join(quoted, ", ") + "], hive_partitioning = false)"
-}
-
-func columnList(prefix string) string {
-	var b strings.Builder
-	for i, c := range slices.Concat(eventColumns, rowColumns) {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(prefix + c.Name)
+	for _, c := range promoted {
+		names = append(names, c.Column())
 	}
-	return b.String()
-}
-
-func emptyColumns() string {
-	var b strings.Builder
-	for i, c := range slices.Concat(eventColumns, rowColumns) {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "NULL::%s AS %s", c.Type, c.Name)
-	}
-	return b.String()
-}
-
-// resolved reads objects that lack the newest person links. The joins are with
-// small tables, unique in their key, so that no row is repeated.
-func resolved(paths []string, links Links) string {
-	var keys []string
-	joins := ""
-	if len(links.ChangedUsers) > 0 {
-		keys = append(keys, "cu.to_key")
-		joins += " LEFT JOIN link_users cu ON cu.id = r.user_id"
-	}
-	if len(links.Changed) > 0 {
-		keys = append(keys, "ca.to_key")
-		joins += " LEFT JOIN link_visitors ca ON r.user_id IS NULL AND ca.id = r.anonymous_id"
-	}
-	if len(links.ByKey) > 0 {
-		keys = append(keys, "k.to_key")
-		joins += " LEFT JOIN link_keys k ON k.from_key = r.user_key"
-	}
-	columns := strings.Replace(columnList("r."), "r.user_key", "coalesce("+strings.Join(append(keys, "r.user_key"), ", ")+") AS user_key", 1)
-	return "SELECT " + columns + " FROM " + scan(paths) + " r" + joins
+	p.view("events", "SELECT "+strings.Join(names, ", ")+" FROM lake_rows WHERE type = 'TRACK'")
+	p.Setup = append(p.Setup, usersView, groupsView, sessionsView)
+	return p.Planned
 }
 
 // foldedTraits folds {set, setOnce, add, unset} of the rows of a subquery "r"
