@@ -41,7 +41,9 @@ type Cell struct {
 // Request is one question in SQL.
 type Request struct {
 	Workspace string // whose turn it uses: the queue is fair over workspaces
+	App       string // id of the app whose rows are asked for
 	Tables    Tables // what the SQL can name
+	Published Published
 	Zone      string // IANA name; timestamps are shown in it
 	SQL       string
 	Params    []any         // for ? or $1: nil, bool, float64, string
@@ -71,10 +73,16 @@ type Snapshot struct {
 
 	Promoted []Promoted // the app's properties with a column of their own
 
+	Published Published // zero unless the engine reads published tables
+
 	// Load makes sure that files hold the columns that a question reads; nil
 	// columns: all. It is nil itself when all files are whole.
 	Load func(ctx context.Context, paths, columns []string) error
 }
+
+// Published is one state of the Iceberg tables that the lake publishes, by their
+// snapshots. Zero is the newest of each.
+type Published struct{ Events, Links int64 }
 
 // Object is one Parquet file of full events.
 type Object struct {
@@ -191,7 +199,7 @@ func (s *Service) query(ctx context.Context, app App, request Request, sink Sink
 	}
 	defer snapshot.Release()
 	tables := snapshot.all()
-	request.Workspace, request.Zone, request.Tables = app.WorkspaceID, app.TimeZone, tables.Tables
+	request.Workspace, request.App, request.Zone, request.Tables, request.Published = app.WorkspaceID, app.ID, app.TimeZone, tables.Tables, snapshot.Published
 	start := s.now()
 	done, err := s.engine.Query(ctx, request, sink)
 	return done, Meta{FreshTo: snapshot.FreshTo, ScannedRows: tables.Rows, ScannedBytes: tables.Bytes, Elapsed: s.now().Sub(start)}, err

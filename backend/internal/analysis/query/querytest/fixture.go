@@ -90,6 +90,26 @@ var textColumns = []string{
 // Write stores events as one object, sorted as the sink sorts.
 func Write(t testing.TB, linkNumber int64, events []Event) query.Object {
 	t.Helper()
+	return WriteFor(t, "app", linkNumber, events)
+}
+
+// FileColumns are the columns of an object of Write, by name and type.
+func FileColumns() []query.Column {
+	columns := []query.Column{
+		{Name: "app_id", Type: "VARCHAR"}, {Name: "seq", Type: "BIGINT"}, {Name: "event_id", Type: "UUID"}, {Name: "event", Type: "VARCHAR"},
+		{Name: "type", Type: "VARCHAR"}, {Name: "user_key", Type: "BIGINT"}, {Name: "user_id", Type: "VARCHAR"}, {Name: "anonymous_id", Type: "VARCHAR"},
+		{Name: "session_key", Type: "BIGINT"}, {Name: "session_id", Type: "VARCHAR"}, {Name: "ts", Type: "TIMESTAMPTZ"},
+		{Name: "original_ts", Type: "TIMESTAMPTZ"}, {Name: "received_at", Type: "TIMESTAMPTZ"}, {Name: "revenue", Type: "DOUBLE"},
+	}
+	for _, name := range append([]string{"groups", "context", "properties", "traits", "group_type", "group_id", "previous_id"}, textColumns...) {
+		columns = append(columns, query.Column{Name: name, Type: "VARCHAR"})
+	}
+	return columns
+}
+
+// WriteFor is Write for an app of this id.
+func WriteFor(t testing.TB, app string, linkNumber int64, events []Event) query.Object {
+	t.Helper()
 	events = slices.Clone(events)
 	for i := range events {
 		if events[i].ID == (event.ID{}) {
@@ -112,11 +132,11 @@ func Write(t testing.TB, linkNumber int64, events []Event) query.Object {
 	check(t, err)
 	defer conn.Close()
 
-	definition := `app_id VARCHAR, seq BIGINT, event_id UUID, event VARCHAR, type VARCHAR, user_key BIGINT, user_id VARCHAR, anonymous_id VARCHAR,
-		session_key BIGINT, session_id VARCHAR, ts TIMESTAMPTZ, original_ts TIMESTAMPTZ, received_at TIMESTAMPTZ, revenue DOUBLE, groups VARCHAR,
-		context VARCHAR, properties VARCHAR, traits VARCHAR, group_type VARCHAR, group_id VARCHAR, previous_id VARCHAR, ` +
-		strings.Join(textColumns, " VARCHAR, ") + " VARCHAR"
-	_, err = conn.ExecContext(ctx, "CREATE TABLE rows ("+definition+")")
+	var definition []string
+	for _, c := range FileColumns() {
+		definition = append(definition, c.Name+" "+c.Type)
+	}
+	_, err = conn.ExecContext(ctx, "CREATE TABLE rows ("+strings.Join(definition, ", ")+")")
 	check(t, err)
 	check(t, conn.Raw(func(raw any) error {
 		appender, err := duck.NewAppenderFromConn(raw.(driver.Conn), "", "rows")
@@ -132,7 +152,7 @@ func Write(t testing.TB, linkNumber int64, events []Event) query.Object {
 				sessionKey = event.SessionKey(e.Session)
 			}
 			row := []driver.Value{
-				"app", int64(i), duck.UUID(e.ID), e.Name, e.Type.String(), key, absent(e.User), absent(e.Anonymous), sessionKey, absent(e.Session),
+				app, int64(i), duck.UUID(e.ID), e.Name, e.Type.String(), key, absent(e.User), absent(e.Anonymous), sessionKey, absent(e.Session),
 				e.At, nil, e.At, nil, absent(e.Groups), nil, absent(e.Properties), absent(e.Traits), absent(e.GroupType), absent(e.GroupID), nil,
 			}
 			for _, column := range textColumns {
