@@ -20,15 +20,7 @@ func Children(p *Pool) []int {
 }
 
 // Waiting counts the queries that wait for their turn.
-func Waiting(p *Pool) int {
-	p.turns.mu.Lock()
-	defer p.turns.mu.Unlock()
-	n := 0
-	for _, queue := range p.turns.waiting {
-		n += len(queue)
-	}
-	return n
-}
+func Waiting(p *Pool) int { return p.turns.Waiting() }
 
 func FuzzFrames(f *testing.F) {
 	var good bytes.Buffer

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/causality-project/causality/backend/internal/analysis/query"
+	"github.com/causality-project/causality/backend/internal/analysis/query/turns"
 	"github.com/causality-project/causality/backend/internal/platform/fault"
 )
 
@@ -51,7 +52,7 @@ const keepResident = 160 << 20
 // Pool is a query.Engine. Close ends its children.
 type Pool struct {
 	cfg   Config
-	turns *turns
+	turns *turns.Turns
 	start chan startRequest
 	done  chan struct{} // the starter has ended
 	stop  context.CancelFunc
@@ -89,7 +90,7 @@ func New(cfg Config) (*Pool, error) {
 	cfg.CancelWithin = cmp.Or(cfg.CancelWithin, time.Second)
 
 	ctx, stop := context.WithCancel(context.Background())
-	p := &Pool{cfg: cfg, turns: newTurns(cfg.Processes, cfg.QueueLength), start: make(chan startRequest), done: make(chan struct{}), stop: stop, children: map[*child]bool{}}
+	p := &Pool{cfg: cfg, turns: turns.New(cfg.Processes, cfg.QueueLength), start: make(chan startRequest), done: make(chan struct{}), stop: stop, children: map[*child]bool{}}
 	go p.starter(ctx)
 	return p, nil
 }
@@ -118,7 +119,7 @@ func (p *Pool) Close(ctx context.Context) error {
 	idle := p.idle
 	p.idle = nil
 	p.mu.Unlock()
-	p.turns.close()
+	p.turns.Close()
 	if idle != nil {
 		idle.end()
 	}
@@ -157,7 +158,7 @@ func (p *Pool) Query(ctx context.Context, request query.Request, sink query.Sink
 	p.mu.Unlock()
 	defer p.running.Done()
 
-	release, err := p.turns.take(ctx, request.Workspace)
+	release, err := p.turns.Take(ctx, request.Workspace)
 	if err != nil {
 		return query.Done{}, err
 	}

@@ -1,4 +1,6 @@
-package duckdb
+// Package turns decides whose query runs next. It knows neither queries nor
+// engines: each engine has turns of its own.
+package turns
 
 import (
 	"context"
@@ -7,10 +9,10 @@ import (
 	"github.com/causality-project/causality/backend/internal/platform/fault"
 )
 
-// turns admits a bounded number of queries at once. Those that wait are served
+// Turns admits a bounded number of queries at once. Those that wait are served
 // first come, first served within a workspace, and in rotation over workspaces,
 // so that one with many queries delays another by one query at most.
-type turns struct {
+type Turns struct {
 	mu       sync.Mutex
 	free     int
 	most     int                  // waiting of one workspace
@@ -24,12 +26,13 @@ type waiter struct {
 	refused bool
 }
 
-func newTurns(free, most int) *turns {
-	return &turns{free: free, most: most, waiting: map[string][]*waiter{}}
+// New returns turns for so many queries at once; most may wait of one workspace.
+func New(free, most int) *Turns {
+	return &Turns{free: free, most: most, waiting: map[string][]*waiter{}}
 }
 
-// take waits for a turn; release must be called once.
-func (t *turns) take(ctx context.Context, workspace string) (release func(), err error) {
+// Take waits for a turn; release must be called once.
+func (t *Turns) Take(ctx context.Context, workspace string) (release func(), err error) {
 	stopping := fault.New(fault.Unavailable, "The server is stopping; try again in a moment.")
 	t.mu.Lock()
 	switch {
@@ -68,7 +71,7 @@ func (t *turns) take(ctx context.Context, workspace string) (release func(), err
 	return t.release, nil
 }
 
-func (t *turns) forget(workspace string, w *waiter) bool {
+func (t *Turns) forget(workspace string, w *waiter) bool {
 	queue := t.waiting[workspace]
 	for i, other := range queue {
 		if other != w {
@@ -90,7 +93,7 @@ func (t *turns) forget(workspace string, w *waiter) bool {
 	return false
 }
 
-func (t *turns) release() {
+func (t *Turns) release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.rotation) == 0 {
@@ -110,8 +113,8 @@ func (t *turns) release() {
 	close(next.ready)
 }
 
-// close refuses everyone who waits and all who come.
-func (t *turns) close() {
+// Close refuses everyone who waits and all who come.
+func (t *Turns) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
@@ -122,4 +125,15 @@ func (t *turns) close() {
 		}
 	}
 	t.waiting, t.rotation = map[string][]*waiter{}, nil
+}
+
+// Waiting counts the queries that wait.
+func (t *Turns) Waiting() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for _, queue := range t.waiting {
+		n += len(queue)
+	}
+	return n
 }
