@@ -98,3 +98,70 @@ func BenchmarkDedupe(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/id")
 }
+
+// BenchmarkPlan reads what a question needs of a manifest of 100,000 objects:
+// with nothing new, after a run of the sink, and after a merge.
+func BenchmarkPlan(b *testing.B) {
+	h := newHouse(b)
+	h.stop()
+	h.exec(`INSERT INTO lake_apps (workspace_id, app_id, version) VALUES ($1, $2, 1)`, h.workspace, h.app)
+	const list = `INSERT INTO lake_objects (object_id, workspace_id, app_id, key, kind, level, schema_version, rows, bytes,
+		min_ts, max_ts, min_received_at, max_received_at, link_number, sources, created_at, version, source_id)
+		SELECT ('018f0000-' || lpad(to_hex(n / 4096), 4, '0') || '-7' || lpad(to_hex(n % 4096), 3, '0') || '-8000-' || lpad(to_hex(n), 12, '0'))::uuid, $1::uuid, $2::uuid,
+		  'app_id=' || $2::text || '/year=2026/month=01/day=01/hour=00/' || k || '-' || n || '.parquet', kind, 2, 1, 500000, 40000000,
+		  t, t + interval '1 h', t, t + interval '1 h', 0, ARRAY[n, n], t, 1, NULL::uuid
+		FROM generate_series($3::bigint, $4::bigint) n, unnest($5::text[]) WITH ORDINALITY u(kind, k),
+		LATERAL (SELECT '2026-01-01Z'::timestamptz + interval '1 h' * (n % 8760) AS t) times`
+	h.exec(list, h.workspace, h.app, 1, 100_000, []string{"events"})
+	h.exec(`ANALYZE lake_objects`)
+	month := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	read := func(b *testing.B, from, to time.Time, least int) {
+		b.Helper()
+		s, err := h.lake.Snapshot(h.ctx, h.app, from, to)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(s.Objects) < least {
+			b.Fatalf("%d objects, want at least %d", len(s.Objects), least)
+		}
+		s.Release()
+	}
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			h.lake.listings.forget(h.app)
+			read(b, month, month.AddDate(0, 1, 0), 7900)
+		}
+	})
+	b.Run("month", func(b *testing.B) {
+		for b.Loop() {
+			read(b, month, month.AddDate(0, 1, 0), 7900)
+		}
+	})
+	b.Run("all", func(b *testing.B) {
+		for b.Loop() {
+			read(b, time.Time{}, time.Time{}, 100_000)
+		}
+	})
+	next := 100_001
+	b.Run("after-a-run", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			h.exec(list, h.workspace, h.app, next, next, []string{"events"})
+			h.exec(`UPDATE lake_apps SET version = version + 1 WHERE app_id = $1`, h.app)
+			h.exec(`UPDATE lake_objects SET version = (SELECT version FROM lake_apps WHERE app_id = $1) WHERE sources[1] = $2`, h.app, next)
+			next++
+			b.StartTimer()
+			read(b, month, month.AddDate(0, 1, 0), 7900)
+		}
+	})
+	gone := 1
+	b.Run("after-a-merge", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			h.exec(`DELETE FROM lake_objects WHERE app_id = $1 AND sources[1] BETWEEN $2 AND $2 + 9`, h.app, gone)
+			gone += 10
+			b.StartTimer()
+			read(b, month, month.AddDate(0, 1, 0), 7000)
+		}
+	})
+}

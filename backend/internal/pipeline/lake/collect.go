@@ -65,9 +65,10 @@ func (l *Lake) collectGarbage(ctx context.Context, before time.Time) error {
 		if err != nil {
 			return fmt.Errorf("list garbage: %w", err)
 		}
+		held := l.leases.among(keys)
 		gone := keys[:0]
 		for _, key := range keys {
-			if l.leases.isHeld(key) {
+			if _, ok := held[key]; ok {
 				continue
 			}
 			// Deleted first: should the transaction fail, the next round finds

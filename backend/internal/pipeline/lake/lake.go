@@ -82,11 +82,13 @@ type Lake struct {
 	log  *slog.Logger
 	seen *seen.Store
 
-	sinks   map[stream.Lane]*sink
-	lag     lagMeter
-	leases  leases
-	links   linkCache
-	resolve resolver
+	sinks  map[stream.Lane]*sink
+	lag    lagMeter
+	leases leases
+	links  linkCache
+
+	listings listings
+	resolve  resolver
 
 	compacting sync.Mutex // one compaction at a time, whoever asks for it
 	compaction compactionState

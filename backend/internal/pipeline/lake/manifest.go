@@ -208,47 +208,20 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 	}
 	snapshot := &Snapshot{}
 	now := time.Now().UTC() // before the manifest is read: what was accepted until then has landed or waits
-	var through landed
-	var entries []Object
+	var head manifestHead
 	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		// One statement, so that the version, the link number and the objects
-		// are of one instant.
-		rows, err := tx.Query(ctx, `
-			SELECT offsets.landed, coalesce(a.version, 0), coalesce(a.link_number, 0), o.object_id::text, o.key, o.rows, o.bytes, o.link_number, o.min_ts, o.max_ts, o.columns
-			FROM (SELECT `+offsetsJSON+` AS landed) AS offsets
-			LEFT JOIN lake_apps a ON a.workspace_id = $1 AND a.app_id = $2
-			LEFT JOIN lake_objects o ON o.workspace_id = a.workspace_id AND o.app_id = a.app_id
-			  AND o.kind = 'events' AND ($3::timestamptz IS NULL OR o.max_ts >= $3) AND ($4::timestamptz IS NULL OR o.min_ts < $4)
-			ORDER BY o.created_at, o.object_id`, workspaceID, appID, orNil(from), orNil(to))
-		if err != nil {
-			return fmt.Errorf("read manifest: %w", err)
+		var list *listing
+		if head, list, err = l.readListing(ctx, tx, workspaceID, appID); err != nil {
+			return err
 		}
-		defer rows.Close()
-		entries = entries[:0]
-		oldest := int64(-1)
-		for rows.Next() {
-			var id, key *string
-			var count, bytes, link *int64
-			var minTS, maxTS *time.Time
-			var columns []string
-			if err := rows.Scan(&through, &snapshot.Version, &snapshot.Links.Number, &id, &key, &count, &bytes, &link, &minTS, &maxTS, &columns); err != nil {
-				return fmt.Errorf("read manifest: %w", err)
-			}
-			if id == nil { // an app without objects
-				continue
-			}
-			o := Object{ID: *id, Key: *key, Rows: *count, Bytes: *bytes, LinkNumber: *link, MinTS: *minTS, MaxTS: *maxTS, Columns: columns}
-			if oldest < 0 || o.LinkNumber < oldest {
-				oldest = o.LinkNumber
-			}
-			entries = append(entries, o)
+		snapshot.Version, snapshot.Links = head.version, Links{Number: head.links}
+		snapshot.Objects = list.between(from, to)
+		oldest := head.links
+		for i := range snapshot.Objects {
+			oldest = min(oldest, snapshot.Objects[i].LinkNumber)
 		}
-		if err := rows.Err(); err != nil {
-			return fmt.Errorf("read manifest: %w", err)
-		}
-		rows.Close()
-		if oldest >= 0 && oldest < snapshot.Links.Number {
-			snapshot.Links, err = l.links.load(ctx, tx, workspaceID, appID, snapshot.Links.Number, oldest)
+		if oldest < head.links {
+			snapshot.Links, err = l.links.load(ctx, tx, workspaceID, appID, head.links, oldest)
 			return err
 		}
 		return nil
@@ -256,20 +229,37 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	snapshot.FreshTo = l.freshTo(ctx, through, now)
-	keys := make([]string, len(entries))
-	for i := range entries {
-		keys[i] = entries[i].Key
-	}
-	snapshot.release = l.leases.hold(keys)
-	for i := range entries {
-		if entries[i].Path, err = l.cfg.Objects.Local(ctx, entries[i].Key); err != nil {
-			snapshot.Release()
-			return nil, fmt.Errorf("snapshot: %w", err)
+	snapshot.FreshTo = l.freshTo(ctx, head.through, now)
+	var keys []string
+	for i := range snapshot.Objects {
+		keys = append(keys, snapshot.Objects[i].Key)
+		for j := range snapshot.Objects[i].Projections {
+			keys = append(keys, snapshot.Objects[i].Projections[j].Key)
 		}
 	}
-	snapshot.Objects = entries
+	snapshot.release = l.leases.hold(keys)
+	if err := l.localPaths(ctx, snapshot.Objects); err != nil {
+		snapshot.Release()
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
 	return snapshot, nil
+}
+
+// localPaths fills in where the objects and their projections can be read.
+func (l *Lake) localPaths(ctx context.Context, objects []Object) (err error) {
+	for i := range objects {
+		o := &objects[i]
+		if o.Path, err = l.cfg.Objects.Local(ctx, o.Key); err != nil {
+			return err
+		}
+		for j := range o.Projections {
+			p := &o.Projections[j]
+			if p.Path, err = l.cfg.Objects.Local(ctx, p.Key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func orNil(t time.Time) *time.Time {
@@ -279,36 +269,46 @@ func orNil(t time.Time) *time.Time {
 	return &t
 }
 
-// leases counts the questions that may read an object. An object of a snapshot
-// was live when the manifest was read, and garbage is kept for a while, so there
-// is no gap between reading and holding.
+// leases know which objects questions may read. An object of a snapshot was live
+// when the manifest was read, and garbage is kept for a while, so there is no
+// gap between reading and holding.
 type leases struct {
 	mu   sync.Mutex
-	held map[string]int
+	held map[*[]string]struct{} // the keys of each question: holding many must be cheap, looking is rare
 }
 
 func (l *leases) hold(keys []string) (release func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held == nil {
-		l.held = map[string]int{}
+		l.held = map[*[]string]struct{}{}
 	}
-	for _, key := range keys {
-		l.held[key]++
-	}
-	return sync.OnceFunc(func() {
+	holding := &keys
+	l.held[holding] = struct{}{}
+	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		for _, key := range keys {
-			if l.held[key]--; l.held[key] == 0 {
-				delete(l.held, key)
-			}
-		}
-	})
+		delete(l.held, holding)
+	}
 }
 
-func (l *leases) isHeld(key string) bool {
+// among picks those of keys that some question holds.
+func (l *leases) among(keys []string) map[string]struct{} {
+	asked := make(map[string]struct{}, len(keys))
+	for _, key := range keys {
+		asked[key] = struct{}{}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.held[key] > 0
+	held := map[string]struct{}{}
+	for holding := range l.held {
+		for _, key := range *holding {
+			if _, ok := asked[key]; ok {
+				held[key] = struct{}{}
+			}
+		}
+	}
+	return held
 }
+
+func (l *leases) isHeld(key string) bool { return len(l.among([]string{key})) > 0 }

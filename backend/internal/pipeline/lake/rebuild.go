@@ -240,7 +240,7 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 		if _, err := tx.Exec(ctx, `SELECT FROM lake_apps WHERE workspace_id = $1 AND app_id = $2 FOR UPDATE`, r.workspaceID, appID); err != nil {
 			return err
 		}
-		for _, table := range []string{"lake_objects", "person_links", "catalog_events", "catalog_event_days", "catalog_properties"} {
+		for _, table := range []string{"lake_objects", "lake_removals", "person_links", "catalog_events", "catalog_event_days", "catalog_properties"} {
 			if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE workspace_id = $1 AND app_id = $2`, r.workspaceID, appID); err != nil {
 				return err
 			}
@@ -274,11 +274,11 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 			dead = append(dead, superseded[i].Key)
 		}
 		batch.Queue(`INSERT INTO lake_garbage (key, workspace_id) SELECT unnest($1::text[]), $2::uuid ON CONFLICT DO NOTHING`, dead, r.workspaceID)
-		batch.Queue(`UPDATE lake_apps SET version = greatest(version, $3) + 1, commits = greatest(commits, $3), link_number = $4,
+		batch.Queue(`UPDATE lake_apps SET version = greatest(version, $3) + 2 * $10::bigint, commits = greatest(commits, $3), link_number = $4,
 			duplicates = greatest(duplicates, $5), stored = $6 + greatest(duplicates, $5), rejected = greatest(rejected, $7),
 			dropped = greatest(dropped, $8), last_received_at = greatest(last_received_at, $9)
 			WHERE workspace_id = $1 AND app_id = $2`,
-			r.workspaceID, appID, commits, linkNumber, sums.Duplicates, rows, sums.Rejected, sums.Dropped, orNil(last))
+			r.workspaceID, appID, commits, linkNumber, sums.Duplicates, rows, sums.Rejected, sums.Dropped, orNil(last), maxBehind) // far enough that every reader reads the list anew
 		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 			return fmt.Errorf("write manifest: %w", err)
 		}
@@ -289,6 +289,7 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 	}
 	// Not before the commit: a question meanwhile would bring the old links back.
 	r.lake.links.forget(appID)
+	r.lake.listings.forget(appID)
 	if len(repeated) == 0 {
 		return nil
 	}
