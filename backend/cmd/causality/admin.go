@@ -235,6 +235,7 @@ type lakeCommand struct {
 	Verify  lakeVerify  `cmd:"" help:"Check every object against the manifest."`
 	Rebuild lakeRebuild `cmd:"" help:"Make the manifest anew from the objects."`
 	Compact lakeCompact `cmd:"" help:"Merge small objects now."`
+	promotionCommands
 }
 
 type lakeApp struct {

@@ -13,8 +13,10 @@ import (
 type Catalog struct {
 	db *tenancy.DB
 
-	mu     sync.Mutex
-	memory map[knownKey]*knownEvent
+	mu               sync.Mutex
+	memory           map[knownKey]*knownEvent
+	promotions       map[promotionKey]keptPromotions
+	promotionChanges int // made by this process
 }
 
 // New keeps catalogs in db.

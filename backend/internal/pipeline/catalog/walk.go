@@ -31,6 +31,9 @@ func (k Kind) Names() []string {
 	return names
 }
 
+// String lists the kinds' names.
+func (k Kind) String() string { return strings.Join(k.Names(), ", ") }
+
 // Walk visits the top-level members of a JSON object's text, in one pass and
 // without allocating: name and raw are parts of text, raw as it stands in the
 // JSON. Members that are null are missing by our semantics and not visited. It

@@ -34,6 +34,7 @@ type rule struct {
 
 var (
 	viewer = rule{role: identity.Viewer}
+	editor = rule{role: identity.Editor}
 	admin  = rule{role: identity.Admin}
 	owner  = rule{role: identity.Owner}
 	// question is asked of one app, by a person or a program.
@@ -61,6 +62,9 @@ var rules = map[string]rule{
 	catalogv1connect.CatalogServiceListPropertiesProcedure: question,
 	catalogv1connect.CatalogServiceListValuesProcedure:     question,
 	catalogv1connect.CatalogServiceListRejectedProcedure:   question,
+	catalogv1connect.CatalogServicePromoteProcedure:        editor,
+	catalogv1connect.CatalogServiceDemoteProcedure:         editor,
+	catalogv1connect.CatalogServiceListPromotionsProcedure: question,
 
 	queryv1connect.QueryServiceRunProcedure:    question,
 	queryv1connect.QueryServiceExportProcedure: question,

@@ -72,10 +72,21 @@ func (h *Handler) ListProperties(ctx context.Context, req *connect.Request[catal
 	if err != nil {
 		return nil, err
 	}
+	promotions, err := h.catalog.Promotions(ctx, app)
+	if err != nil {
+		return nil, err
+	}
+	promoted := make(map[string]string, len(promotions))
+	for _, p := range promotions {
+		promoted[p.Name] = p.Kind.String()
+	}
 	res := &catalogv1.ListPropertiesResponse{Truncated: truncated, Properties: make([]*catalogv1.SeenProperty, len(properties))}
 	for i, p := range properties {
 		res.Properties[i] = &catalogv1.SeenProperty{Name: p.Name, Types: p.Kinds.Names(), Count: float64(p.Count), Coverage: p.Coverage,
 			Samples: p.Samples, LastSeen: instant(p.LastSeen), Builtin: p.Builtin}
+		if !p.Builtin {
+			res.Properties[i].Promoted = promoted[p.Name]
+		}
 	}
 	return connect.NewResponse(res), nil
 }
@@ -127,6 +138,52 @@ func (h *Handler) ListRejected(ctx context.Context, req *connect.Request[catalog
 			Code: e.Code, Field: e.Field, Message: e.Message, Event: e.Event})
 	}
 	return connect.NewResponse(res), nil
+}
+
+// Promote gives a property a column of its own.
+func (h *Handler) Promote(ctx context.Context, req *connect.Request[catalogv1.PromoteRequest]) (*connect.Response[catalogv1.PromoteResponse], error) {
+	app, err := h.app(ctx, req.Msg.GetAppId())
+	if err != nil {
+		return nil, err
+	}
+	p, err := h.catalog.Promote(ctx, app, req.Msg.GetProperty(), req.Msg.GetKind())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&catalogv1.PromoteResponse{Promotion: promotionOf(p)}), nil
+}
+
+// Demote takes a property's column away from what is merged from now on.
+func (h *Handler) Demote(ctx context.Context, req *connect.Request[catalogv1.DemoteRequest]) (*connect.Response[catalogv1.DemoteResponse], error) {
+	app, err := h.app(ctx, req.Msg.GetAppId())
+	if err != nil {
+		return nil, err
+	}
+	if err := h.catalog.Demote(ctx, app, req.Msg.GetProperty()); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&catalogv1.DemoteResponse{}), nil
+}
+
+// ListPromotions lists an app's promoted properties.
+func (h *Handler) ListPromotions(ctx context.Context, req *connect.Request[catalogv1.ListPromotionsRequest]) (*connect.Response[catalogv1.ListPromotionsResponse], error) {
+	app, err := h.app(ctx, req.Msg.GetAppId())
+	if err != nil {
+		return nil, err
+	}
+	promotions, err := h.catalog.Promotions(ctx, app)
+	if err != nil {
+		return nil, err
+	}
+	res := &catalogv1.ListPromotionsResponse{Promotions: make([]*catalogv1.Promotion, len(promotions))}
+	for i, p := range promotions {
+		res.Promotions[i] = promotionOf(p)
+	}
+	return connect.NewResponse(res), nil
+}
+
+func promotionOf(p catalog.Promotion) *catalogv1.Promotion {
+	return &catalogv1.Promotion{Property: p.Name, Kind: p.Kind.String(), Column: "p_" + p.Name, PromotedAt: instant(p.At)}
 }
 
 // app finds the app that a request names; a secret key sees its own alone.

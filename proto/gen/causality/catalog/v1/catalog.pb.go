@@ -313,7 +313,8 @@ type SeenProperty struct {
 	Coverage      float64                `protobuf:"fixed64,4,opt,name=coverage,proto3" json:"coverage,omitempty"` // of the chosen events, 0 to 1
 	Samples       []string               `protobuf:"bytes,5,rep,name=samples,proto3" json:"samples,omitempty"`
 	LastSeen      string                 `protobuf:"bytes,6,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
-	Builtin       bool                   `protobuf:"varint,7,opt,name=builtin,proto3" json:"builtin,omitempty"` // a column of every event, such as os
+	Builtin       bool                   `protobuf:"varint,7,opt,name=builtin,proto3" json:"builtin,omitempty"`  // a column of every event, such as os
+	Promoted      string                 `protobuf:"bytes,8,opt,name=promoted,proto3" json:"promoted,omitempty"` // text or number: has a column of its own; else empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +396,13 @@ func (x *SeenProperty) GetBuiltin() bool {
 		return x.Builtin
 	}
 	return false
+}
+
+func (x *SeenProperty) GetPromoted() string {
+	if x != nil {
+		return x.Promoted
+	}
+	return ""
 }
 
 type ListValuesRequest struct {
@@ -881,6 +889,354 @@ func (x *RejectedEvent) GetEvent() string {
 	return ""
 }
 
+type PromoteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	Property      string                 `protobuf:"bytes,2,opt,name=property,proto3" json:"property,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // text or number; empty: what the values suggest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteRequest) Reset() {
+	*x = PromoteRequest{}
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteRequest) ProtoMessage() {}
+
+func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteRequest.ProtoReflect.Descriptor instead.
+func (*PromoteRequest) Descriptor() ([]byte, []int) {
+	return file_causality_catalog_v1_catalog_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PromoteRequest) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *PromoteRequest) GetProperty() string {
+	if x != nil {
+		return x.Property
+	}
+	return ""
+}
+
+func (x *PromoteRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+type PromoteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Promotion     *Promotion             `protobuf:"bytes,1,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteResponse) Reset() {
+	*x = PromoteResponse{}
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteResponse) ProtoMessage() {}
+
+func (x *PromoteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteResponse.ProtoReflect.Descriptor instead.
+func (*PromoteResponse) Descriptor() ([]byte, []int) {
+	return file_causality_catalog_v1_catalog_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PromoteResponse) GetPromotion() *Promotion {
+	if x != nil {
+		return x.Promotion
+	}
+	return nil
+}
+
+type DemoteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	Property      string                 `protobuf:"bytes,2,opt,name=property,proto3" json:"property,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DemoteRequest) Reset() {
+	*x = DemoteRequest{}
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DemoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DemoteRequest) ProtoMessage() {}
+
+func (x *DemoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DemoteRequest.ProtoReflect.Descriptor instead.
+func (*DemoteRequest) Descriptor() ([]byte, []int) {
+	return file_causality_catalog_v1_catalog_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DemoteRequest) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *DemoteRequest) GetProperty() string {
+	if x != nil {
+		return x.Property
+	}
+	return ""
+}
+
+type DemoteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DemoteResponse) Reset() {
+	*x = DemoteResponse{}
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DemoteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DemoteResponse) ProtoMessage() {}
+
+func (x *DemoteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DemoteResponse.ProtoReflect.Descriptor instead.
+func (*DemoteResponse) Descriptor() ([]byte, []int) {
+	return file_causality_catalog_v1_catalog_proto_rawDescGZIP(), []int{16}
+}
+
+type ListPromotionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPromotionsRequest) Reset() {
+	*x = ListPromotionsRequest{}
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPromotionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPromotionsRequest) ProtoMessage() {}
+
+func (x *ListPromotionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPromotionsRequest.ProtoReflect.Descriptor instead.
+func (*ListPromotionsRequest) Descriptor() ([]byte, []int) {
+	return file_causality_catalog_v1_catalog_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListPromotionsRequest) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+type ListPromotionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Promotions    []*Promotion           `protobuf:"bytes,1,rep,name=promotions,proto3" json:"promotions,omitempty"` // by name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPromotionsResponse) Reset() {
+	*x = ListPromotionsResponse{}
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPromotionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPromotionsResponse) ProtoMessage() {}
+
+func (x *ListPromotionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPromotionsResponse.ProtoReflect.Descriptor instead.
+func (*ListPromotionsResponse) Descriptor() ([]byte, []int) {
+	return file_causality_catalog_v1_catalog_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListPromotionsResponse) GetPromotions() []*Promotion {
+	if x != nil {
+		return x.Promotions
+	}
+	return nil
+}
+
+type Promotion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Property      string                 `protobuf:"bytes,1,opt,name=property,proto3" json:"property,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`     // text or number
+	Column        string                 `protobuf:"bytes,3,opt,name=column,proto3" json:"column,omitempty"` // its name in SQL
+	PromotedAt    string                 `protobuf:"bytes,4,opt,name=promoted_at,json=promotedAt,proto3" json:"promoted_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Promotion) Reset() {
+	*x = Promotion{}
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Promotion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Promotion) ProtoMessage() {}
+
+func (x *Promotion) ProtoReflect() protoreflect.Message {
+	mi := &file_causality_catalog_v1_catalog_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
+func (*Promotion) Descriptor() ([]byte, []int) {
+	return file_causality_catalog_v1_catalog_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Promotion) GetProperty() string {
+	if x != nil {
+		return x.Property
+	}
+	return ""
+}
+
+func (x *Promotion) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Promotion) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *Promotion) GetPromotedAt() string {
+	if x != nil {
+		return x.PromotedAt
+	}
+	return ""
+}
+
 var File_causality_catalog_v1_catalog_proto protoreflect.FileDescriptor
 
 const file_causality_catalog_v1_catalog_proto_rawDesc = "" +
@@ -906,7 +1262,7 @@ const file_causality_catalog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
 	"properties\x18\x01 \x03(\v2\".causality.catalog.v1.SeenPropertyR\n" +
 	"properties\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\xbb\x01\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\xd7\x01\n" +
 	"\fSeenProperty\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05types\x18\x02 \x03(\tR\x05types\x12\x14\n" +
@@ -914,7 +1270,8 @@ const file_causality_catalog_v1_catalog_proto_rawDesc = "" +
 	"\bcoverage\x18\x04 \x01(\x01R\bcoverage\x12\x18\n" +
 	"\asamples\x18\x05 \x03(\tR\asamples\x12\x1b\n" +
 	"\tlast_seen\x18\x06 \x01(\tR\blastSeen\x12\x18\n" +
-	"\abuiltin\x18\a \x01(\bR\abuiltin\"\x90\x01\n" +
+	"\abuiltin\x18\a \x01(\bR\abuiltin\x12\x1a\n" +
+	"\bpromoted\x18\b \x01(\tR\bpromoted\"\x90\x01\n" +
 	"\x11ListValuesRequest\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x1a\n" +
 	"\bproperty\x18\x02 \x01(\tR\bproperty\x12\x16\n" +
@@ -952,14 +1309,39 @@ const file_causality_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x14\n" +
 	"\x05field\x18\x06 \x01(\tR\x05field\x12\x18\n" +
 	"\amessage\x18\a \x01(\tR\amessage\x12\x14\n" +
-	"\x05event\x18\b \x01(\tR\x05event2\xa6\x03\n" +
+	"\x05event\x18\b \x01(\tR\x05event\"W\n" +
+	"\x0ePromoteRequest\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x1a\n" +
+	"\bproperty\x18\x02 \x01(\tR\bproperty\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\"P\n" +
+	"\x0fPromoteResponse\x12=\n" +
+	"\tpromotion\x18\x01 \x01(\v2\x1f.causality.catalog.v1.PromotionR\tpromotion\"B\n" +
+	"\rDemoteRequest\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x1a\n" +
+	"\bproperty\x18\x02 \x01(\tR\bproperty\"\x10\n" +
+	"\x0eDemoteResponse\".\n" +
+	"\x15ListPromotionsRequest\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\"Y\n" +
+	"\x16ListPromotionsResponse\x12?\n" +
+	"\n" +
+	"promotions\x18\x01 \x03(\v2\x1f.causality.catalog.v1.PromotionR\n" +
+	"promotions\"t\n" +
+	"\tPromotion\x12\x1a\n" +
+	"\bproperty\x18\x01 \x01(\tR\bproperty\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06column\x18\x03 \x01(\tR\x06column\x12\x1f\n" +
+	"\vpromoted_at\x18\x04 \x01(\tR\n" +
+	"promotedAt2\xc0\x05\n" +
 	"\x0eCatalogService\x12_\n" +
 	"\n" +
 	"ListEvents\x12'.causality.catalog.v1.ListEventsRequest\x1a(.causality.catalog.v1.ListEventsResponse\x12k\n" +
 	"\x0eListProperties\x12+.causality.catalog.v1.ListPropertiesRequest\x1a,.causality.catalog.v1.ListPropertiesResponse\x12_\n" +
 	"\n" +
 	"ListValues\x12'.causality.catalog.v1.ListValuesRequest\x1a(.causality.catalog.v1.ListValuesResponse\x12e\n" +
-	"\fListRejected\x12).causality.catalog.v1.ListRejectedRequest\x1a*.causality.catalog.v1.ListRejectedResponseBQZOgithub.com/causality-project/causality/proto/gen/causality/catalog/v1;catalogv1b\x06proto3"
+	"\fListRejected\x12).causality.catalog.v1.ListRejectedRequest\x1a*.causality.catalog.v1.ListRejectedResponse\x12V\n" +
+	"\aPromote\x12$.causality.catalog.v1.PromoteRequest\x1a%.causality.catalog.v1.PromoteResponse\x12S\n" +
+	"\x06Demote\x12#.causality.catalog.v1.DemoteRequest\x1a$.causality.catalog.v1.DemoteResponse\x12k\n" +
+	"\x0eListPromotions\x12+.causality.catalog.v1.ListPromotionsRequest\x1a,.causality.catalog.v1.ListPromotionsResponseBQZOgithub.com/causality-project/causality/proto/gen/causality/catalog/v1;catalogv1b\x06proto3"
 
 var (
 	file_causality_catalog_v1_catalog_proto_rawDescOnce sync.Once
@@ -973,7 +1355,7 @@ func file_causality_catalog_v1_catalog_proto_rawDescGZIP() []byte {
 	return file_causality_catalog_v1_catalog_proto_rawDescData
 }
 
-var file_causality_catalog_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_causality_catalog_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_causality_catalog_v1_catalog_proto_goTypes = []any{
 	(*ListEventsRequest)(nil),      // 0: causality.catalog.v1.ListEventsRequest
 	(*ListEventsResponse)(nil),     // 1: causality.catalog.v1.ListEventsResponse
@@ -988,6 +1370,13 @@ var file_causality_catalog_v1_catalog_proto_goTypes = []any{
 	(*ListRejectedResponse)(nil),   // 10: causality.catalog.v1.ListRejectedResponse
 	(*RejectedGroup)(nil),          // 11: causality.catalog.v1.RejectedGroup
 	(*RejectedEvent)(nil),          // 12: causality.catalog.v1.RejectedEvent
+	(*PromoteRequest)(nil),         // 13: causality.catalog.v1.PromoteRequest
+	(*PromoteResponse)(nil),        // 14: causality.catalog.v1.PromoteResponse
+	(*DemoteRequest)(nil),          // 15: causality.catalog.v1.DemoteRequest
+	(*DemoteResponse)(nil),         // 16: causality.catalog.v1.DemoteResponse
+	(*ListPromotionsRequest)(nil),  // 17: causality.catalog.v1.ListPromotionsRequest
+	(*ListPromotionsResponse)(nil), // 18: causality.catalog.v1.ListPromotionsResponse
+	(*Promotion)(nil),              // 19: causality.catalog.v1.Promotion
 }
 var file_causality_catalog_v1_catalog_proto_depIdxs = []int32{
 	2,  // 0: causality.catalog.v1.ListEventsResponse.events:type_name -> causality.catalog.v1.SeenEvent
@@ -995,19 +1384,27 @@ var file_causality_catalog_v1_catalog_proto_depIdxs = []int32{
 	8,  // 2: causality.catalog.v1.ListValuesResponse.values:type_name -> causality.catalog.v1.PropertyValue
 	11, // 3: causality.catalog.v1.ListRejectedResponse.groups:type_name -> causality.catalog.v1.RejectedGroup
 	12, // 4: causality.catalog.v1.ListRejectedResponse.events:type_name -> causality.catalog.v1.RejectedEvent
-	0,  // 5: causality.catalog.v1.CatalogService.ListEvents:input_type -> causality.catalog.v1.ListEventsRequest
-	3,  // 6: causality.catalog.v1.CatalogService.ListProperties:input_type -> causality.catalog.v1.ListPropertiesRequest
-	6,  // 7: causality.catalog.v1.CatalogService.ListValues:input_type -> causality.catalog.v1.ListValuesRequest
-	9,  // 8: causality.catalog.v1.CatalogService.ListRejected:input_type -> causality.catalog.v1.ListRejectedRequest
-	1,  // 9: causality.catalog.v1.CatalogService.ListEvents:output_type -> causality.catalog.v1.ListEventsResponse
-	4,  // 10: causality.catalog.v1.CatalogService.ListProperties:output_type -> causality.catalog.v1.ListPropertiesResponse
-	7,  // 11: causality.catalog.v1.CatalogService.ListValues:output_type -> causality.catalog.v1.ListValuesResponse
-	10, // 12: causality.catalog.v1.CatalogService.ListRejected:output_type -> causality.catalog.v1.ListRejectedResponse
-	9,  // [9:13] is the sub-list for method output_type
-	5,  // [5:9] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	19, // 5: causality.catalog.v1.PromoteResponse.promotion:type_name -> causality.catalog.v1.Promotion
+	19, // 6: causality.catalog.v1.ListPromotionsResponse.promotions:type_name -> causality.catalog.v1.Promotion
+	0,  // 7: causality.catalog.v1.CatalogService.ListEvents:input_type -> causality.catalog.v1.ListEventsRequest
+	3,  // 8: causality.catalog.v1.CatalogService.ListProperties:input_type -> causality.catalog.v1.ListPropertiesRequest
+	6,  // 9: causality.catalog.v1.CatalogService.ListValues:input_type -> causality.catalog.v1.ListValuesRequest
+	9,  // 10: causality.catalog.v1.CatalogService.ListRejected:input_type -> causality.catalog.v1.ListRejectedRequest
+	13, // 11: causality.catalog.v1.CatalogService.Promote:input_type -> causality.catalog.v1.PromoteRequest
+	15, // 12: causality.catalog.v1.CatalogService.Demote:input_type -> causality.catalog.v1.DemoteRequest
+	17, // 13: causality.catalog.v1.CatalogService.ListPromotions:input_type -> causality.catalog.v1.ListPromotionsRequest
+	1,  // 14: causality.catalog.v1.CatalogService.ListEvents:output_type -> causality.catalog.v1.ListEventsResponse
+	4,  // 15: causality.catalog.v1.CatalogService.ListProperties:output_type -> causality.catalog.v1.ListPropertiesResponse
+	7,  // 16: causality.catalog.v1.CatalogService.ListValues:output_type -> causality.catalog.v1.ListValuesResponse
+	10, // 17: causality.catalog.v1.CatalogService.ListRejected:output_type -> causality.catalog.v1.ListRejectedResponse
+	14, // 18: causality.catalog.v1.CatalogService.Promote:output_type -> causality.catalog.v1.PromoteResponse
+	16, // 19: causality.catalog.v1.CatalogService.Demote:output_type -> causality.catalog.v1.DemoteResponse
+	18, // 20: causality.catalog.v1.CatalogService.ListPromotions:output_type -> causality.catalog.v1.ListPromotionsResponse
+	14, // [14:21] is the sub-list for method output_type
+	7,  // [7:14] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_causality_catalog_v1_catalog_proto_init() }
@@ -1021,7 +1418,7 @@ func file_causality_catalog_v1_catalog_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_causality_catalog_v1_catalog_proto_rawDesc), len(file_causality_catalog_v1_catalog_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

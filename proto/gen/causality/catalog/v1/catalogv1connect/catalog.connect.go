@@ -45,6 +45,13 @@ const (
 	// CatalogServiceListRejectedProcedure is the fully-qualified name of the CatalogService's
 	// ListRejected RPC.
 	CatalogServiceListRejectedProcedure = "/causality.catalog.v1.CatalogService/ListRejected"
+	// CatalogServicePromoteProcedure is the fully-qualified name of the CatalogService's Promote RPC.
+	CatalogServicePromoteProcedure = "/causality.catalog.v1.CatalogService/Promote"
+	// CatalogServiceDemoteProcedure is the fully-qualified name of the CatalogService's Demote RPC.
+	CatalogServiceDemoteProcedure = "/causality.catalog.v1.CatalogService/Demote"
+	// CatalogServiceListPromotionsProcedure is the fully-qualified name of the CatalogService's
+	// ListPromotions RPC.
+	CatalogServiceListPromotionsProcedure = "/causality.catalog.v1.CatalogService/ListPromotions"
 )
 
 // CatalogServiceClient is a client for the causality.catalog.v1.CatalogService service.
@@ -55,6 +62,12 @@ type CatalogServiceClient interface {
 	// ListValues lists a property's most frequent values, for pickers.
 	ListValues(context.Context, *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error)
 	ListRejected(context.Context, *connect.Request[v1.ListRejectedRequest]) (*connect.Response[v1.ListRejectedResponse], error)
+	// Promote gives a property a column of its own in the files that are merged
+	// from now on. Promoting again changes nothing.
+	Promote(context.Context, *connect.Request[v1.PromoteRequest]) (*connect.Response[v1.PromoteResponse], error)
+	// Demote leaves the column out from now on; stored files keep theirs.
+	Demote(context.Context, *connect.Request[v1.DemoteRequest]) (*connect.Response[v1.DemoteResponse], error)
+	ListPromotions(context.Context, *connect.Request[v1.ListPromotionsRequest]) (*connect.Response[v1.ListPromotionsResponse], error)
 }
 
 // NewCatalogServiceClient constructs a client for the causality.catalog.v1.CatalogService service.
@@ -92,6 +105,24 @@ func NewCatalogServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(catalogServiceMethods.ByName("ListRejected")),
 			connect.WithClientOptions(opts...),
 		),
+		promote: connect.NewClient[v1.PromoteRequest, v1.PromoteResponse](
+			httpClient,
+			baseURL+CatalogServicePromoteProcedure,
+			connect.WithSchema(catalogServiceMethods.ByName("Promote")),
+			connect.WithClientOptions(opts...),
+		),
+		demote: connect.NewClient[v1.DemoteRequest, v1.DemoteResponse](
+			httpClient,
+			baseURL+CatalogServiceDemoteProcedure,
+			connect.WithSchema(catalogServiceMethods.ByName("Demote")),
+			connect.WithClientOptions(opts...),
+		),
+		listPromotions: connect.NewClient[v1.ListPromotionsRequest, v1.ListPromotionsResponse](
+			httpClient,
+			baseURL+CatalogServiceListPromotionsProcedure,
+			connect.WithSchema(catalogServiceMethods.ByName("ListPromotions")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -101,6 +132,9 @@ type catalogServiceClient struct {
 	listProperties *connect.Client[v1.ListPropertiesRequest, v1.ListPropertiesResponse]
 	listValues     *connect.Client[v1.ListValuesRequest, v1.ListValuesResponse]
 	listRejected   *connect.Client[v1.ListRejectedRequest, v1.ListRejectedResponse]
+	promote        *connect.Client[v1.PromoteRequest, v1.PromoteResponse]
+	demote         *connect.Client[v1.DemoteRequest, v1.DemoteResponse]
+	listPromotions *connect.Client[v1.ListPromotionsRequest, v1.ListPromotionsResponse]
 }
 
 // ListEvents calls causality.catalog.v1.CatalogService.ListEvents.
@@ -123,6 +157,21 @@ func (c *catalogServiceClient) ListRejected(ctx context.Context, req *connect.Re
 	return c.listRejected.CallUnary(ctx, req)
 }
 
+// Promote calls causality.catalog.v1.CatalogService.Promote.
+func (c *catalogServiceClient) Promote(ctx context.Context, req *connect.Request[v1.PromoteRequest]) (*connect.Response[v1.PromoteResponse], error) {
+	return c.promote.CallUnary(ctx, req)
+}
+
+// Demote calls causality.catalog.v1.CatalogService.Demote.
+func (c *catalogServiceClient) Demote(ctx context.Context, req *connect.Request[v1.DemoteRequest]) (*connect.Response[v1.DemoteResponse], error) {
+	return c.demote.CallUnary(ctx, req)
+}
+
+// ListPromotions calls causality.catalog.v1.CatalogService.ListPromotions.
+func (c *catalogServiceClient) ListPromotions(ctx context.Context, req *connect.Request[v1.ListPromotionsRequest]) (*connect.Response[v1.ListPromotionsResponse], error) {
+	return c.listPromotions.CallUnary(ctx, req)
+}
+
 // CatalogServiceHandler is an implementation of the causality.catalog.v1.CatalogService service.
 type CatalogServiceHandler interface {
 	ListEvents(context.Context, *connect.Request[v1.ListEventsRequest]) (*connect.Response[v1.ListEventsResponse], error)
@@ -131,6 +180,12 @@ type CatalogServiceHandler interface {
 	// ListValues lists a property's most frequent values, for pickers.
 	ListValues(context.Context, *connect.Request[v1.ListValuesRequest]) (*connect.Response[v1.ListValuesResponse], error)
 	ListRejected(context.Context, *connect.Request[v1.ListRejectedRequest]) (*connect.Response[v1.ListRejectedResponse], error)
+	// Promote gives a property a column of its own in the files that are merged
+	// from now on. Promoting again changes nothing.
+	Promote(context.Context, *connect.Request[v1.PromoteRequest]) (*connect.Response[v1.PromoteResponse], error)
+	// Demote leaves the column out from now on; stored files keep theirs.
+	Demote(context.Context, *connect.Request[v1.DemoteRequest]) (*connect.Response[v1.DemoteResponse], error)
+	ListPromotions(context.Context, *connect.Request[v1.ListPromotionsRequest]) (*connect.Response[v1.ListPromotionsResponse], error)
 }
 
 // NewCatalogServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -164,6 +219,24 @@ func NewCatalogServiceHandler(svc CatalogServiceHandler, opts ...connect.Handler
 		connect.WithSchema(catalogServiceMethods.ByName("ListRejected")),
 		connect.WithHandlerOptions(opts...),
 	)
+	catalogServicePromoteHandler := connect.NewUnaryHandler(
+		CatalogServicePromoteProcedure,
+		svc.Promote,
+		connect.WithSchema(catalogServiceMethods.ByName("Promote")),
+		connect.WithHandlerOptions(opts...),
+	)
+	catalogServiceDemoteHandler := connect.NewUnaryHandler(
+		CatalogServiceDemoteProcedure,
+		svc.Demote,
+		connect.WithSchema(catalogServiceMethods.ByName("Demote")),
+		connect.WithHandlerOptions(opts...),
+	)
+	catalogServiceListPromotionsHandler := connect.NewUnaryHandler(
+		CatalogServiceListPromotionsProcedure,
+		svc.ListPromotions,
+		connect.WithSchema(catalogServiceMethods.ByName("ListPromotions")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/causality.catalog.v1.CatalogService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case CatalogServiceListEventsProcedure:
@@ -174,6 +247,12 @@ func NewCatalogServiceHandler(svc CatalogServiceHandler, opts ...connect.Handler
 			catalogServiceListValuesHandler.ServeHTTP(w, r)
 		case CatalogServiceListRejectedProcedure:
 			catalogServiceListRejectedHandler.ServeHTTP(w, r)
+		case CatalogServicePromoteProcedure:
+			catalogServicePromoteHandler.ServeHTTP(w, r)
+		case CatalogServiceDemoteProcedure:
+			catalogServiceDemoteHandler.ServeHTTP(w, r)
+		case CatalogServiceListPromotionsProcedure:
+			catalogServiceListPromotionsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -197,4 +276,16 @@ func (UnimplementedCatalogServiceHandler) ListValues(context.Context, *connect.R
 
 func (UnimplementedCatalogServiceHandler) ListRejected(context.Context, *connect.Request[v1.ListRejectedRequest]) (*connect.Response[v1.ListRejectedResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.catalog.v1.CatalogService.ListRejected is not implemented"))
+}
+
+func (UnimplementedCatalogServiceHandler) Promote(context.Context, *connect.Request[v1.PromoteRequest]) (*connect.Response[v1.PromoteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.catalog.v1.CatalogService.Promote is not implemented"))
+}
+
+func (UnimplementedCatalogServiceHandler) Demote(context.Context, *connect.Request[v1.DemoteRequest]) (*connect.Response[v1.DemoteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.catalog.v1.CatalogService.Demote is not implemented"))
+}
+
+func (UnimplementedCatalogServiceHandler) ListPromotions(context.Context, *connect.Request[v1.ListPromotionsRequest]) (*connect.Response[v1.ListPromotionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("causality.catalog.v1.CatalogService.ListPromotions is not implemented"))
 }

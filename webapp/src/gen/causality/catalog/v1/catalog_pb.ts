@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file causality/catalog/v1/catalog.proto.
  */
 export const file_causality_catalog_v1_catalog: GenFile = /*@__PURE__*/
-  fileDesc("CiJjYXVzYWxpdHkvY2F0YWxvZy92MS9jYXRhbG9nLnByb3RvEhRjYXVzYWxpdHkuY2F0YWxvZy52MSIjChFMaXN0RXZlbnRzUmVxdWVzdBIOCgZhcHBfaWQYASABKAkiRQoSTGlzdEV2ZW50c1Jlc3BvbnNlEi8KBmV2ZW50cxgBIAMoCzIfLmNhdXNhbGl0eS5jYXRhbG9nLnYxLlNlZW5FdmVudCKGAQoJU2VlbkV2ZW50EgwKBG5hbWUYASABKAkSDQoFY291bnQYAiABKAESEQoJY291bnRfMzBkGAMgASgBEhIKCmZpcnN0X3NlZW4YBCABKAkSEQoJbGFzdF9zZWVuGAUgASgJEg0KBXR5cGVkGAYgASgIEhMKC2Rlc2NyaXB0aW9uGAcgASgJIjcKFUxpc3RQcm9wZXJ0aWVzUmVxdWVzdBIOCgZhcHBfaWQYASABKAkSDgoGZXZlbnRzGAIgAygJImMKFkxpc3RQcm9wZXJ0aWVzUmVzcG9uc2USNgoKcHJvcGVydGllcxgBIAMoCzIiLmNhdXNhbGl0eS5jYXRhbG9nLnYxLlNlZW5Qcm9wZXJ0eRIRCgl0cnVuY2F0ZWQYAiABKAgigQEKDFNlZW5Qcm9wZXJ0eRIMCgRuYW1lGAEgASgJEg0KBXR5cGVzGAIgAygJEg0KBWNvdW50GAMgASgBEhAKCGNvdmVyYWdlGAQgASgBEg8KB3NhbXBsZXMYBSADKAkSEQoJbGFzdF9zZWVuGAYgASgJEg8KB2J1aWx0aW4YByABKAgiZgoRTGlzdFZhbHVlc1JlcXVlc3QSDgoGYXBwX2lkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEg4KBmV2ZW50cxgDIAMoCRIQCghjb250YWlucxgEIAEoCRINCgVsaW1pdBgFIAEoBSJJChJMaXN0VmFsdWVzUmVzcG9uc2USMwoGdmFsdWVzGAEgAygLMiMuY2F1c2FsaXR5LmNhdGFsb2cudjEuUHJvcGVydHlWYWx1ZSItCg1Qcm9wZXJ0eVZhbHVlEg0KBXZhbHVlGAEgASgJEg0KBWNvdW50GAIgASgBIlIKE0xpc3RSZWplY3RlZFJlcXVlc3QSDgoGYXBwX2lkGAEgASgJEgwKBGNvZGUYAiABKAkSDQoFbGltaXQYAyABKAUSDgoGYmVmb3JlGAQgASgJIpUBChRMaXN0UmVqZWN0ZWRSZXNwb25zZRIzCgZncm91cHMYASADKAsyIy5jYXVzYWxpdHkuY2F0YWxvZy52MS5SZWplY3RlZEdyb3VwEjMKBmV2ZW50cxgCIAMoCzIjLmNhdXNhbGl0eS5jYXRhbG9nLnYxLlJlamVjdGVkRXZlbnQSEwoLbmV4dF9iZWZvcmUYAyABKAkibwoNUmVqZWN0ZWRHcm91cBIMCgRjb2RlGAEgASgJEg0KBWZpZWxkGAIgASgJEg0KBWNvdW50GAMgASgBEhEKCWxhc3Rfc2VlbhgEIAEoCRIPCgdtZXNzYWdlGAUgASgJEg4KBnJlbWVkeRgGIAEoCSKKAQoNUmVqZWN0ZWRFdmVudBITCgtyZWNlaXZlZF9hdBgBIAEoCRINCgVpbmRleBgCIAEoBRIKCgJpZBgDIAEoCRIMCgRuYW1lGAQgASgJEgwKBGNvZGUYBSABKAkSDQoFZmllbGQYBiABKAkSDwoHbWVzc2FnZRgHIAEoCRINCgVldmVudBgIIAEoCTKmAwoOQ2F0YWxvZ1NlcnZpY2USXwoKTGlzdEV2ZW50cxInLmNhdXNhbGl0eS5jYXRhbG9nLnYxLkxpc3RFdmVudHNSZXF1ZXN0GiguY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdEV2ZW50c1Jlc3BvbnNlEmsKDkxpc3RQcm9wZXJ0aWVzEisuY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdFByb3BlcnRpZXNSZXF1ZXN0GiwuY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdFByb3BlcnRpZXNSZXNwb25zZRJfCgpMaXN0VmFsdWVzEicuY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdFZhbHVlc1JlcXVlc3QaKC5jYXVzYWxpdHkuY2F0YWxvZy52MS5MaXN0VmFsdWVzUmVzcG9uc2USZQoMTGlzdFJlamVjdGVkEikuY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdFJlamVjdGVkUmVxdWVzdBoqLmNhdXNhbGl0eS5jYXRhbG9nLnYxLkxpc3RSZWplY3RlZFJlc3BvbnNlQlFaT2dpdGh1Yi5jb20vY2F1c2FsaXR5LXByb2plY3QvY2F1c2FsaXR5L3Byb3RvL2dlbi9jYXVzYWxpdHkvY2F0YWxvZy92MTtjYXRhbG9ndjFiBnByb3RvMw");
+  fileDesc("CiJjYXVzYWxpdHkvY2F0YWxvZy92MS9jYXRhbG9nLnByb3RvEhRjYXVzYWxpdHkuY2F0YWxvZy52MSIjChFMaXN0RXZlbnRzUmVxdWVzdBIOCgZhcHBfaWQYASABKAkiRQoSTGlzdEV2ZW50c1Jlc3BvbnNlEi8KBmV2ZW50cxgBIAMoCzIfLmNhdXNhbGl0eS5jYXRhbG9nLnYxLlNlZW5FdmVudCKGAQoJU2VlbkV2ZW50EgwKBG5hbWUYASABKAkSDQoFY291bnQYAiABKAESEQoJY291bnRfMzBkGAMgASgBEhIKCmZpcnN0X3NlZW4YBCABKAkSEQoJbGFzdF9zZWVuGAUgASgJEg0KBXR5cGVkGAYgASgIEhMKC2Rlc2NyaXB0aW9uGAcgASgJIjcKFUxpc3RQcm9wZXJ0aWVzUmVxdWVzdBIOCgZhcHBfaWQYASABKAkSDgoGZXZlbnRzGAIgAygJImMKFkxpc3RQcm9wZXJ0aWVzUmVzcG9uc2USNgoKcHJvcGVydGllcxgBIAMoCzIiLmNhdXNhbGl0eS5jYXRhbG9nLnYxLlNlZW5Qcm9wZXJ0eRIRCgl0cnVuY2F0ZWQYAiABKAgikwEKDFNlZW5Qcm9wZXJ0eRIMCgRuYW1lGAEgASgJEg0KBXR5cGVzGAIgAygJEg0KBWNvdW50GAMgASgBEhAKCGNvdmVyYWdlGAQgASgBEg8KB3NhbXBsZXMYBSADKAkSEQoJbGFzdF9zZWVuGAYgASgJEg8KB2J1aWx0aW4YByABKAgSEAoIcHJvbW90ZWQYCCABKAkiZgoRTGlzdFZhbHVlc1JlcXVlc3QSDgoGYXBwX2lkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJEg4KBmV2ZW50cxgDIAMoCRIQCghjb250YWlucxgEIAEoCRINCgVsaW1pdBgFIAEoBSJJChJMaXN0VmFsdWVzUmVzcG9uc2USMwoGdmFsdWVzGAEgAygLMiMuY2F1c2FsaXR5LmNhdGFsb2cudjEuUHJvcGVydHlWYWx1ZSItCg1Qcm9wZXJ0eVZhbHVlEg0KBXZhbHVlGAEgASgJEg0KBWNvdW50GAIgASgBIlIKE0xpc3RSZWplY3RlZFJlcXVlc3QSDgoGYXBwX2lkGAEgASgJEgwKBGNvZGUYAiABKAkSDQoFbGltaXQYAyABKAUSDgoGYmVmb3JlGAQgASgJIpUBChRMaXN0UmVqZWN0ZWRSZXNwb25zZRIzCgZncm91cHMYASADKAsyIy5jYXVzYWxpdHkuY2F0YWxvZy52MS5SZWplY3RlZEdyb3VwEjMKBmV2ZW50cxgCIAMoCzIjLmNhdXNhbGl0eS5jYXRhbG9nLnYxLlJlamVjdGVkRXZlbnQSEwoLbmV4dF9iZWZvcmUYAyABKAkibwoNUmVqZWN0ZWRHcm91cBIMCgRjb2RlGAEgASgJEg0KBWZpZWxkGAIgASgJEg0KBWNvdW50GAMgASgBEhEKCWxhc3Rfc2VlbhgEIAEoCRIPCgdtZXNzYWdlGAUgASgJEg4KBnJlbWVkeRgGIAEoCSKKAQoNUmVqZWN0ZWRFdmVudBITCgtyZWNlaXZlZF9hdBgBIAEoCRINCgVpbmRleBgCIAEoBRIKCgJpZBgDIAEoCRIMCgRuYW1lGAQgASgJEgwKBGNvZGUYBSABKAkSDQoFZmllbGQYBiABKAkSDwoHbWVzc2FnZRgHIAEoCRINCgVldmVudBgIIAEoCSJACg5Qcm9tb3RlUmVxdWVzdBIOCgZhcHBfaWQYASABKAkSEAoIcHJvcGVydHkYAiABKAkSDAoEa2luZBgDIAEoCSJFCg9Qcm9tb3RlUmVzcG9uc2USMgoJcHJvbW90aW9uGAEgASgLMh8uY2F1c2FsaXR5LmNhdGFsb2cudjEuUHJvbW90aW9uIjEKDURlbW90ZVJlcXVlc3QSDgoGYXBwX2lkGAEgASgJEhAKCHByb3BlcnR5GAIgASgJIhAKDkRlbW90ZVJlc3BvbnNlIicKFUxpc3RQcm9tb3Rpb25zUmVxdWVzdBIOCgZhcHBfaWQYASABKAkiTQoWTGlzdFByb21vdGlvbnNSZXNwb25zZRIzCgpwcm9tb3Rpb25zGAEgAygLMh8uY2F1c2FsaXR5LmNhdGFsb2cudjEuUHJvbW90aW9uIlAKCVByb21vdGlvbhIQCghwcm9wZXJ0eRgBIAEoCRIMCgRraW5kGAIgASgJEg4KBmNvbHVtbhgDIAEoCRITCgtwcm9tb3RlZF9hdBgEIAEoCTLABQoOQ2F0YWxvZ1NlcnZpY2USXwoKTGlzdEV2ZW50cxInLmNhdXNhbGl0eS5jYXRhbG9nLnYxLkxpc3RFdmVudHNSZXF1ZXN0GiguY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdEV2ZW50c1Jlc3BvbnNlEmsKDkxpc3RQcm9wZXJ0aWVzEisuY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdFByb3BlcnRpZXNSZXF1ZXN0GiwuY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdFByb3BlcnRpZXNSZXNwb25zZRJfCgpMaXN0VmFsdWVzEicuY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdFZhbHVlc1JlcXVlc3QaKC5jYXVzYWxpdHkuY2F0YWxvZy52MS5MaXN0VmFsdWVzUmVzcG9uc2USZQoMTGlzdFJlamVjdGVkEikuY2F1c2FsaXR5LmNhdGFsb2cudjEuTGlzdFJlamVjdGVkUmVxdWVzdBoqLmNhdXNhbGl0eS5jYXRhbG9nLnYxLkxpc3RSZWplY3RlZFJlc3BvbnNlElYKB1Byb21vdGUSJC5jYXVzYWxpdHkuY2F0YWxvZy52MS5Qcm9tb3RlUmVxdWVzdBolLmNhdXNhbGl0eS5jYXRhbG9nLnYxLlByb21vdGVSZXNwb25zZRJTCgZEZW1vdGUSIy5jYXVzYWxpdHkuY2F0YWxvZy52MS5EZW1vdGVSZXF1ZXN0GiQuY2F1c2FsaXR5LmNhdGFsb2cudjEuRGVtb3RlUmVzcG9uc2USawoOTGlzdFByb21vdGlvbnMSKy5jYXVzYWxpdHkuY2F0YWxvZy52MS5MaXN0UHJvbW90aW9uc1JlcXVlc3QaLC5jYXVzYWxpdHkuY2F0YWxvZy52MS5MaXN0UHJvbW90aW9uc1Jlc3BvbnNlQlFaT2dpdGh1Yi5jb20vY2F1c2FsaXR5LXByb2plY3QvY2F1c2FsaXR5L3Byb3RvL2dlbi9jYXVzYWxpdHkvY2F0YWxvZy92MTtjYXRhbG9ndjFiBnByb3RvMw");
 
 /**
  * @generated from message causality.catalog.v1.ListEventsRequest
@@ -297,6 +297,13 @@ export type SeenProperty = Message<"causality.catalog.v1.SeenProperty"> & {
    * @generated from field: bool builtin = 7;
    */
   builtin: boolean;
+
+  /**
+   * text or number: has a column of its own; else empty
+   *
+   * @generated from field: string promoted = 8;
+   */
+  promoted: string;
 };
 
 /**
@@ -345,6 +352,13 @@ export type SeenPropertyJson = {
    * @generated from field: bool builtin = 7;
    */
   builtin?: boolean;
+
+  /**
+   * text or number: has a column of its own; else empty
+   *
+   * @generated from field: string promoted = 8;
+   */
+  promoted?: string;
 };
 
 /**
@@ -792,6 +806,263 @@ export const RejectedEventSchema: GenMessage<RejectedEvent, {jsonType: RejectedE
   messageDesc(file_causality_catalog_v1_catalog, 12);
 
 /**
+ * @generated from message causality.catalog.v1.PromoteRequest
+ */
+export type PromoteRequest = Message<"causality.catalog.v1.PromoteRequest"> & {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId: string;
+
+  /**
+   * @generated from field: string property = 2;
+   */
+  property: string;
+
+  /**
+   * text or number; empty: what the values suggest
+   *
+   * @generated from field: string kind = 3;
+   */
+  kind: string;
+};
+
+/**
+ * @generated from message causality.catalog.v1.PromoteRequest
+ */
+export type PromoteRequestJson = {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId?: string;
+
+  /**
+   * @generated from field: string property = 2;
+   */
+  property?: string;
+
+  /**
+   * text or number; empty: what the values suggest
+   *
+   * @generated from field: string kind = 3;
+   */
+  kind?: string;
+};
+
+/**
+ * Describes the message causality.catalog.v1.PromoteRequest.
+ * Use `create(PromoteRequestSchema)` to create a new message.
+ */
+export const PromoteRequestSchema: GenMessage<PromoteRequest, {jsonType: PromoteRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_catalog_v1_catalog, 13);
+
+/**
+ * @generated from message causality.catalog.v1.PromoteResponse
+ */
+export type PromoteResponse = Message<"causality.catalog.v1.PromoteResponse"> & {
+  /**
+   * @generated from field: causality.catalog.v1.Promotion promotion = 1;
+   */
+  promotion?: Promotion | undefined;
+};
+
+/**
+ * @generated from message causality.catalog.v1.PromoteResponse
+ */
+export type PromoteResponseJson = {
+  /**
+   * @generated from field: causality.catalog.v1.Promotion promotion = 1;
+   */
+  promotion?: PromotionJson;
+};
+
+/**
+ * Describes the message causality.catalog.v1.PromoteResponse.
+ * Use `create(PromoteResponseSchema)` to create a new message.
+ */
+export const PromoteResponseSchema: GenMessage<PromoteResponse, {jsonType: PromoteResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_catalog_v1_catalog, 14);
+
+/**
+ * @generated from message causality.catalog.v1.DemoteRequest
+ */
+export type DemoteRequest = Message<"causality.catalog.v1.DemoteRequest"> & {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId: string;
+
+  /**
+   * @generated from field: string property = 2;
+   */
+  property: string;
+};
+
+/**
+ * @generated from message causality.catalog.v1.DemoteRequest
+ */
+export type DemoteRequestJson = {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId?: string;
+
+  /**
+   * @generated from field: string property = 2;
+   */
+  property?: string;
+};
+
+/**
+ * Describes the message causality.catalog.v1.DemoteRequest.
+ * Use `create(DemoteRequestSchema)` to create a new message.
+ */
+export const DemoteRequestSchema: GenMessage<DemoteRequest, {jsonType: DemoteRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_catalog_v1_catalog, 15);
+
+/**
+ * @generated from message causality.catalog.v1.DemoteResponse
+ */
+export type DemoteResponse = Message<"causality.catalog.v1.DemoteResponse"> & {
+};
+
+/**
+ * @generated from message causality.catalog.v1.DemoteResponse
+ */
+export type DemoteResponseJson = {
+};
+
+/**
+ * Describes the message causality.catalog.v1.DemoteResponse.
+ * Use `create(DemoteResponseSchema)` to create a new message.
+ */
+export const DemoteResponseSchema: GenMessage<DemoteResponse, {jsonType: DemoteResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_catalog_v1_catalog, 16);
+
+/**
+ * @generated from message causality.catalog.v1.ListPromotionsRequest
+ */
+export type ListPromotionsRequest = Message<"causality.catalog.v1.ListPromotionsRequest"> & {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId: string;
+};
+
+/**
+ * @generated from message causality.catalog.v1.ListPromotionsRequest
+ */
+export type ListPromotionsRequestJson = {
+  /**
+   * @generated from field: string app_id = 1;
+   */
+  appId?: string;
+};
+
+/**
+ * Describes the message causality.catalog.v1.ListPromotionsRequest.
+ * Use `create(ListPromotionsRequestSchema)` to create a new message.
+ */
+export const ListPromotionsRequestSchema: GenMessage<ListPromotionsRequest, {jsonType: ListPromotionsRequestJson}> = /*@__PURE__*/
+  messageDesc(file_causality_catalog_v1_catalog, 17);
+
+/**
+ * @generated from message causality.catalog.v1.ListPromotionsResponse
+ */
+export type ListPromotionsResponse = Message<"causality.catalog.v1.ListPromotionsResponse"> & {
+  /**
+   * by name
+   *
+   * @generated from field: repeated causality.catalog.v1.Promotion promotions = 1;
+   */
+  promotions: Promotion[];
+};
+
+/**
+ * @generated from message causality.catalog.v1.ListPromotionsResponse
+ */
+export type ListPromotionsResponseJson = {
+  /**
+   * by name
+   *
+   * @generated from field: repeated causality.catalog.v1.Promotion promotions = 1;
+   */
+  promotions?: PromotionJson[];
+};
+
+/**
+ * Describes the message causality.catalog.v1.ListPromotionsResponse.
+ * Use `create(ListPromotionsResponseSchema)` to create a new message.
+ */
+export const ListPromotionsResponseSchema: GenMessage<ListPromotionsResponse, {jsonType: ListPromotionsResponseJson}> = /*@__PURE__*/
+  messageDesc(file_causality_catalog_v1_catalog, 18);
+
+/**
+ * @generated from message causality.catalog.v1.Promotion
+ */
+export type Promotion = Message<"causality.catalog.v1.Promotion"> & {
+  /**
+   * @generated from field: string property = 1;
+   */
+  property: string;
+
+  /**
+   * text or number
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * its name in SQL
+   *
+   * @generated from field: string column = 3;
+   */
+  column: string;
+
+  /**
+   * @generated from field: string promoted_at = 4;
+   */
+  promotedAt: string;
+};
+
+/**
+ * @generated from message causality.catalog.v1.Promotion
+ */
+export type PromotionJson = {
+  /**
+   * @generated from field: string property = 1;
+   */
+  property?: string;
+
+  /**
+   * text or number
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind?: string;
+
+  /**
+   * its name in SQL
+   *
+   * @generated from field: string column = 3;
+   */
+  column?: string;
+
+  /**
+   * @generated from field: string promoted_at = 4;
+   */
+  promotedAt?: string;
+};
+
+/**
+ * Describes the message causality.catalog.v1.Promotion.
+ * Use `create(PromotionSchema)` to create a new message.
+ */
+export const PromotionSchema: GenMessage<Promotion, {jsonType: PromotionJson}> = /*@__PURE__*/
+  messageDesc(file_causality_catalog_v1_catalog, 19);
+
+/**
  * CatalogService tells what an app has sent.
  *
  * @generated from service causality.catalog.v1.CatalogService
@@ -832,6 +1103,35 @@ export const CatalogService: GenService<{
     methodKind: "unary";
     input: typeof ListRejectedRequestSchema;
     output: typeof ListRejectedResponseSchema;
+  },
+  /**
+   * Promote gives a property a column of its own in the files that are merged
+   * from now on. Promoting again changes nothing.
+   *
+   * @generated from rpc causality.catalog.v1.CatalogService.Promote
+   */
+  promote: {
+    methodKind: "unary";
+    input: typeof PromoteRequestSchema;
+    output: typeof PromoteResponseSchema;
+  },
+  /**
+   * Demote leaves the column out from now on; stored files keep theirs.
+   *
+   * @generated from rpc causality.catalog.v1.CatalogService.Demote
+   */
+  demote: {
+    methodKind: "unary";
+    input: typeof DemoteRequestSchema;
+    output: typeof DemoteResponseSchema;
+  },
+  /**
+   * @generated from rpc causality.catalog.v1.CatalogService.ListPromotions
+   */
+  listPromotions: {
+    methodKind: "unary";
+    input: typeof ListPromotionsRequestSchema;
+    output: typeof ListPromotionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_causality_catalog_v1_catalog, 0);
