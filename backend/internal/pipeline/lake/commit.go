@@ -52,12 +52,14 @@ type appRun struct {
 	// The app's row, as locked.
 	commits    int64
 	linkNumber int64
+	erasures   int64
 	totals     totals
 
 	rows     []parquetv1.Row
 	ids      []event.ID // of rows
 	stored   int64
 	repeats  int64
+	late     int64 // of erased people, from before their erasure
 	rejected int64
 	dropped  int64
 	received time.Time
@@ -149,11 +151,14 @@ func (c *commit) moveOffset(ctx context.Context, tx pgx.Tx) error {
 
 // lock takes the app's row, made at its first event.
 func (r *appRun) lock(ctx context.Context, tx pgx.Tx) error {
-	const read = `SELECT commits, link_number, duplicates, rejected, dropped FROM lake_apps WHERE workspace_id = $1 AND app_id = $2 FOR UPDATE`
-	err := tx.QueryRow(ctx, read, r.workspaceID, r.appID).Scan(&r.commits, &r.linkNumber, &r.totals.Duplicates, &r.totals.Rejected, &r.totals.Dropped)
+	const read = `SELECT commits, link_number, erasures, duplicates, rejected, dropped, erased, erased_late, expired
+		FROM lake_apps WHERE workspace_id = $1 AND app_id = $2 FOR UPDATE`
+	into := []any{&r.commits, &r.linkNumber, &r.erasures, &r.totals.Duplicates, &r.totals.Rejected, &r.totals.Dropped,
+		&r.totals.Erased, &r.totals.Late, &r.totals.Expired}
+	err := tx.QueryRow(ctx, read, r.workspaceID, r.appID).Scan(into...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		if _, err = tx.Exec(ctx, `INSERT INTO lake_apps (workspace_id, app_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, r.workspaceID, r.appID); err == nil {
-			err = tx.QueryRow(ctx, read, r.workspaceID, r.appID).Scan(&r.commits, &r.linkNumber, &r.totals.Duplicates, &r.totals.Rejected, &r.totals.Dropped)
+			err = tx.QueryRow(ctx, read, r.workspaceID, r.appID).Scan(into...)
 		}
 	}
 	if err != nil {
@@ -182,9 +187,10 @@ func (c *commit) landApp(ctx context.Context, tx pgx.Tx, run *appRun) error {
 	}
 	run.queueRejected(&batch)
 	batch.Queue(`UPDATE lake_apps SET version = version + 1, commits = $3, link_number = $4, stored = stored + $5,
-		duplicates = duplicates + $6, rejected = rejected + $7, dropped = dropped + $8, last_received_at = greatest(last_received_at, $9)
+		duplicates = duplicates + $6, rejected = rejected + $7, dropped = dropped + $8, last_received_at = greatest(last_received_at, $9),
+		erased_late = erased_late + $10
 		WHERE workspace_id = $1 AND app_id = $2`,
-		run.workspaceID, run.appID, run.commits, run.links.number, run.stored, run.repeats, run.rejected, run.dropped, orNil(run.received))
+		run.workspaceID, run.appID, run.commits, run.links.number, run.stored, run.repeats, run.rejected, run.dropped, orNil(run.received), run.late)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("list object: %w", err)
 	}
@@ -197,7 +203,7 @@ func (c *commit) landApp(ctx context.Context, tx pgx.Tx, run *appRun) error {
 // gather makes rows of the events that are new: not in the run before, and not
 // committed. The first accepted copy of an id wins.
 func (c *commit) gather(ctx context.Context, tx pgx.Tx, run *appRun) error {
-	run.rows, run.ids, run.stored, run.repeats, run.rejected, run.dropped = nil, nil, 0, 0, 0, 0
+	run.rows, run.ids, run.stored, run.repeats, run.rejected, run.dropped, run.late = nil, nil, 0, 0, 0, 0, 0
 	count := 0
 	for _, m := range run.messages {
 		count += len(m.Batch.Events)
@@ -231,14 +237,22 @@ func (c *commit) gather(ctx context.Context, tx pgx.Tx, run *appRun) error {
 	if err != nil {
 		return err
 	}
+	erased, err := c.lake.late.at(ctx, tx, run.workspaceID, run.appID, run.erasures)
+	if err != nil {
+		return err
+	}
 	run.rows = candidates[:0]
 	for i := range candidates {
-		if !known[i] {
+		switch {
+		case known[i]:
+		case erased.drops(candidates[i].Event):
+			run.late++
+		default:
 			run.rows = append(run.rows, candidates[i])
 			run.ids = append(run.ids, ids[i])
 		}
 	}
-	run.repeats = run.stored - int64(len(run.rows))
+	run.repeats = run.stored - run.late - int64(len(run.rows))
 	run.catalog = c.lake.cfg.Catalog.Begin(run.workspaceID, run.appID)
 	for i := range run.rows {
 		row := &run.rows[i]
@@ -322,7 +336,11 @@ func (c *commit) write(ctx context.Context, run *appRun) (entry, error) {
 	}
 	object.Lane, object.Incarnation, object.FirstSeq, object.LastSeq = c.lane, incarnation, c.from, c.to
 	object.Rows, object.Sources, object.LinkNumber = int64(len(run.rows)), seen.One(run.commits), run.links.number
-	object.Totals = totals{run.totals.Duplicates + run.repeats, run.totals.Rejected + run.rejected, run.totals.Dropped + run.dropped}
+	object.Totals = run.totals
+	object.Totals.Duplicates += run.repeats
+	object.Totals.Rejected += run.rejected
+	object.Totals.Dropped += run.dropped
+	object.Totals.Late += run.late
 	for i := range run.rows {
 		e := run.rows[i].Event
 		object.extend(e.TS, e.ReceivedAt)
@@ -407,22 +425,25 @@ func (l *Lake) catchUp(ctx context.Context, tx pgx.Tx, workspaceID, appID string
 	if err != nil {
 		return err
 	}
+	// Several objects may hold the rows of one commit, so none of the numbers is
+	// covered before every object is read.
 	for i := range entries {
-		if entries[i].Kind != kindEvents || covered.Covers(entries[i].Sources) {
+		if covered.Covers(entries[i].Sources) {
 			continue
 		}
-		err := l.withFile(ctx, entries[i].Key, func(file *parquetv1.File) error {
-			return file.ReadIDs(func(ids []event.ID) error { return l.seen.Add(appID, nil, ids) })
-		})
+		add := func(ids []event.ID) error { return l.seen.Add(appID, nil, ids) }
+		switch entries[i].Kind {
+		case kindEvents:
+			err = l.withFile(ctx, entries[i].Key, func(file *parquetv1.File) error { return file.ReadIDs(add) })
+		case kindErased:
+			err = l.readErased(ctx, entries[i].Key, add)
+		}
 		if err != nil {
 			return fmt.Errorf("read the ids of %s: %w", entries[i].Key, err)
 		}
-		if err := l.seen.Cover(appID, entries[i].Sources); err != nil {
-			return err
-		}
 	}
 	// Numbers that no object carries any more were used by none, or their rows
-	// were erased: there is nothing to read for them.
+	// have expired: there is nothing to read for them.
 	return l.seen.Cover(appID, seen.Ranges{1, commits})
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
+	"github.com/causality-project/causality/backend/internal/platform/lease"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
 )
 
@@ -29,6 +30,12 @@ type Config struct {
 	DB      *tenancy.DB
 	Stream  *stream.Stream
 	Catalog *catalog.Catalog
+
+	// Leases shares the work out among replicas; nil: this process alone does
+	// what Land and Maintain name.
+	Leases   *lease.Leases
+	Land     bool // run sinks: land what the stream holds
+	Maintain bool // merge, collect, publish, erase: what one replica does for all
 
 	CacheDir   string        // for what can be made anew: seen ids; required
 	CacheBytes int64         // of seen ids mapped into memory; default 256 MiB
@@ -89,6 +96,7 @@ type Lake struct {
 
 	listings listings
 	resolve  resolver
+	late     lateCache
 
 	compacting sync.Mutex // one compaction at a time, whoever asks for it
 	compaction compactionState
@@ -104,25 +112,49 @@ func New(cfg Config) (*Lake, error) {
 		return nil, fmt.Errorf("lake: %w", err)
 	}
 	l := &Lake{cfg: cfg, log: cfg.Logger, seen: ids}
-	l.sinks = map[stream.Lane]*sink{
-		stream.Live:   {lake: l, lane: stream.Live},
-		stream.Import: {lake: l, lane: stream.Import},
+	l.sinks = map[stream.Lane]*sink{}
+	for _, lane := range cfg.Stream.Lanes() {
+		l.sinks[lane] = &sink{lake: l, lane: lane}
 	}
 	return l, nil
 }
 
-// Run lands events until ctx ends, merges objects and collects garbage. It
-// finishes the run in hand before it returns. It retries whatever fails: while
-// PostgreSQL or the object store is away events wait in the stream.
+// Run does this replica's part until ctx ends: it lands events, and maintains
+// what has landed. It finishes the run in hand before it returns. It retries
+// whatever fails: while PostgreSQL or the object store is away events wait in
+// the stream.
 func (l *Lake) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, s := range l.sinks {
-		group.Go(func() error { s.run(ctx); return nil })
+	if l.cfg.Land {
+		group.Go(func() error { return l.land(ctx) })
 	}
-	if l.cfg.Compaction > 0 {
-		group.Go(func() error { l.compactInBackground(ctx); return nil })
+	if l.cfg.Maintain {
+		group.Go(func() error { return l.cfg.Leases.Lead(ctx, "maintenance", l.maintain) })
 	}
-	group.Go(func() error { l.collectInBackground(ctx); return nil })
+	group.Go(func() error { <-ctx.Done(); return nil }) // a replica without a part answers questions
 	err := group.Wait()
 	return errors.Join(err, l.seen.Close())
+}
+
+// land runs the sinks of this replica's share of the lanes.
+func (l *Lake) land(ctx context.Context) error {
+	names := make([]string, 0, len(l.sinks))
+	for lane := range l.sinks {
+		names = append(names, string(lane))
+	}
+	return l.cfg.Leases.Share(ctx, names, func(ctx context.Context, name string) error {
+		l.sinks[stream.Lane(name)].run(ctx)
+		return nil
+	})
+}
+
+// maintain does what one replica does for all, until ctx ends.
+func (l *Lake) maintain(ctx context.Context) error {
+	var tasks sync.WaitGroup
+	if l.cfg.Compaction > 0 {
+		tasks.Go(func() { l.compactInBackground(ctx) })
+	}
+	tasks.Go(func() { l.collectInBackground(ctx) })
+	tasks.Wait()
+	return nil
 }

@@ -98,6 +98,9 @@ type totals struct {
 	Duplicates int64 `json:"duplicates"`
 	Rejected   int64 `json:"rejected"`
 	Dropped    int64 `json:"dropped"`
+	Erased     int64 `json:"erased,omitempty"`
+	Late       int64 `json:"late,omitempty"`
+	Expired    int64 `json:"expired,omitempty"`
 }
 
 func (e *entry) metadata() (map[string]string, error) {

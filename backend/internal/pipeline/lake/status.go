@@ -59,7 +59,7 @@ func (l *Lake) freshTo(ctx context.Context, through landed, now time.Time) time.
 }
 
 // Counters account for every event: Accepted = Stored + Waiting, and
-// Stored = Queryable + Duplicates.
+// Stored = Queryable + Duplicates + Erased + ErasedLate + Expired.
 type Counters struct {
 	Accepted       int64 // answered with 200
 	Waiting        int64 // durable in the stream, on their way
@@ -68,6 +68,9 @@ type Counters struct {
 	Queryable      int64 // rows that the manifest lists
 	Rejected       int64
 	Dropped        int64 // by senders, as they report
+	Erased         int64 // removed by erasures
+	ErasedLate     int64 // let go on arrival: of people erased before
+	Expired        int64 // removed by retention
 	LastReceivedAt time.Time
 }
 
@@ -88,6 +91,9 @@ func (l *Lake) Counters(ctx context.Context, appID string) (sum Counters, each m
 		sum.Queryable += c.Queryable
 		sum.Rejected += c.Rejected
 		sum.Dropped += c.Dropped
+		sum.Erased += c.Erased
+		sum.ErasedLate += c.ErasedLate
+		sum.Expired += c.Expired
 		if c.LastReceivedAt.After(sum.LastReceivedAt) {
 			sum.LastReceivedAt = c.LastReceivedAt
 		}
@@ -106,7 +112,8 @@ func (l *Lake) appCounters(ctx context.Context) (counters map[string]Counters, t
 	}
 	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		counters = map[string]Counters{}
-		rows, err := tx.Query(ctx, `SELECT offsets.landed, a.app_id::text, a.stored, a.duplicates, a.rejected, a.dropped, a.last_received_at,
+		rows, err := tx.Query(ctx, `SELECT offsets.landed, a.app_id::text, a.stored, a.duplicates, a.rejected, a.dropped,
+			a.erased, a.erased_late, a.expired, a.last_received_at,
 			(SELECT coalesce(sum(o.rows), 0)::bigint FROM lake_objects o
 			 WHERE o.workspace_id = a.workspace_id AND o.app_id = a.app_id AND o.kind = 'events')
 			FROM (SELECT `+offsetsJSON+` AS landed) AS offsets LEFT JOIN lake_apps a ON a.workspace_id = $1`, workspaceID)
@@ -114,14 +121,15 @@ func (l *Lake) appCounters(ctx context.Context) (counters map[string]Counters, t
 			return fmt.Errorf("count events: %w", err)
 		}
 		var appID *string
-		var stored, duplicates, rejected, dropped *int64
+		var stored, duplicates, rejected, dropped, erased, erasedLate, expired *int64
 		var queryable int64
 		var last *time.Time
-		_, err = pgx.ForEachRow(rows, []any{&through, &appID, &stored, &duplicates, &rejected, &dropped, &last, &queryable}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&through, &appID, &stored, &duplicates, &rejected, &dropped, &erased, &erasedLate, &expired, &last, &queryable}, func() error {
 			if appID == nil { // no app has anything yet
 				return nil
 			}
-			c := Counters{Accepted: *stored, Stored: *stored, Duplicates: *duplicates, Rejected: *rejected, Dropped: *dropped, Queryable: queryable}
+			c := Counters{Accepted: *stored, Stored: *stored, Duplicates: *duplicates, Rejected: *rejected, Dropped: *dropped,
+				Erased: *erased, ErasedLate: *erasedLate, Expired: *expired, Queryable: queryable}
 			if last != nil {
 				c.LastReceivedAt = last.UTC()
 			}
@@ -188,8 +196,9 @@ func (s *sink) status(ctx context.Context, lane string) Status {
 			status.State = "down"
 		}
 	}
-	status.Figures = append(status.Figures, Figure{"landed through", float64(s.committed.Load()), "messages"})
-	if waiting, oldest, err := s.lake.cfg.Stream.Waiting(ctx, s.lane, s.committed.Load()); err == nil {
+	through := s.through(ctx)
+	status.Figures = append(status.Figures, Figure{"landed through", float64(through), "messages"})
+	if waiting, oldest, err := s.lake.cfg.Stream.Waiting(ctx, s.lane, through); err == nil {
 		status.Figures = append(status.Figures, Figure{"waiting", float64(waiting), "events"})
 		if waiting > 0 {
 			status.Figures = append(status.Figures, Figure{"oldest waits", time.Since(oldest).Seconds(), "seconds"})
@@ -215,7 +224,7 @@ type LagSample struct {
 func (l *Lake) Lag(ctx context.Context) Lag {
 	lag := l.lag.read(time.Now())
 	for lane, s := range l.sinks {
-		if events, oldest, err := l.cfg.Stream.Waiting(ctx, lane, s.committed.Load()); err == nil && events > 0 {
+		if events, oldest, err := l.cfg.Stream.Waiting(ctx, lane, s.through(ctx)); err == nil && events > 0 {
 			lag.Oldest = max(lag.Oldest, time.Since(oldest))
 		}
 	}
