@@ -108,7 +108,7 @@ func (h *house) openStopped(change ...func(*Config)) {
 	}
 	h.objects = files
 	cfg := Config{Objects: files, DB: h.db, Stream: h.stream, Catalog: catalog.New(h.db), CacheDir: filepath.Join(h.dir, "cache"),
-		MaxAge: 20 * time.Millisecond, Compaction: -1, Logger: discard()}
+		MaxAge: 20 * time.Millisecond, Compaction: -1, Land: true, Maintain: true, Logger: discard()}
 	for _, fn := range change {
 		fn(&cfg)
 	}

@@ -59,7 +59,7 @@ func process() error {
 	}
 	db := tenancy.NewDB(server.Pool(), discard())
 	l, err := New(Config{Objects: files, DB: db, Stream: st, Catalog: catalog.New(db), CacheDir: filepath.Join(dir, "cache"),
-		MaxAge: 5 * time.Millisecond, Compaction: -1, Logger: discard()})
+		MaxAge: 5 * time.Millisecond, Compaction: -1, Land: true, Maintain: true, Logger: discard()})
 	if err != nil {
 		return err
 	}

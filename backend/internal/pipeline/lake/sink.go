@@ -25,6 +25,7 @@ const (
 	storeTimeout     = 2 * time.Minute
 	keepFor          = 10 * time.Minute // behind the committed offset, for live readers
 	keepBytes        = 1 << 30
+	offsetFor        = time.Second // how long a lane's offset read for people is good
 )
 
 // sink lands one lane of the stream. Runs of the lane follow one another; the
@@ -33,14 +34,18 @@ type sink struct {
 	lake *Lake
 	lane stream.Lane
 
-	// committed is the last sequence that landed; loaded says that it is known.
-	committed atomic.Uint64
-	loaded    atomic.Bool
+	// committed is the last sequence that landed; loaded says that it is known,
+	// by which it is of the stream's incarnation.
+	committed   atomic.Uint64
+	loaded      atomic.Bool
+	incarnation atomic.Pointer[string]
 
 	mu      sync.Mutex // guards what follows, for Status
 	trouble error      // of the last try; nil when it landed
 	since   time.Time  // of the trouble
 	parked  int64      // messages dead-lettered since the start
+	read    uint64     // how far another replica has landed
+	readAt  time.Time
 }
 
 // errStale is the end of a run that another sink has landed meanwhile, or whose
@@ -56,8 +61,10 @@ func (s *sink) run(ctx context.Context) {
 		alone    bool   // messages one by one, after a run that keeps failing
 		until    uint64 // the last sequence to be tried alone
 	)
+	s.loaded.Store(false) // another replica may have landed meanwhile
+	defer s.loaded.Store(false)
 	for ctx.Err() == nil {
-		if !s.loaded.Load() {
+		if !s.loaded.Load() || *s.incarnation.Load() != s.lake.cfg.Stream.Incarnation(s.lane) {
 			if err := s.loadOffset(ctx); err != nil {
 				s.failed(ctx, err)
 				failures++
@@ -174,8 +181,30 @@ func (s *sink) loadOffset(ctx context.Context) error {
 		return fmt.Errorf("read the sink's offset: %w", err)
 	}
 	s.committed.Store(uint64(last))
+	s.incarnation.Store(&incarnation)
 	s.loaded.Store(true)
 	return nil
+}
+
+// through tells how far the lane has landed, whoever lands it.
+func (s *sink) through(ctx context.Context) uint64 {
+	if s.loaded.Load() {
+		return s.committed.Load()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.readAt) > offsetFor {
+		var last int64
+		err := s.lake.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
+			return tx.QueryRow(ctx, `SELECT last_seq FROM lake_offsets WHERE lane = $1 AND incarnation = $2`,
+				s.lane, s.lake.cfg.Stream.Incarnation(s.lane)).Scan(&last)
+		})
+		if err == nil {
+			s.read = uint64(last)
+		}
+		s.readAt = time.Now()
+	}
+	return s.read
 }
 
 var errOldManifest = errors.New("the stream begins after what the manifest has landed: the database is older than the stream; run `causality lake rebuild`, which reads the objects again")

@@ -37,8 +37,9 @@ type FetchLimit struct {
 }
 
 const (
-	sequenceHeader  = "Nats-Sequence"
-	timestampHeader = "Nats-Time-Stamp"
+	sequenceHeader     = "Nats-Sequence"
+	lastSequenceHeader = "Nats-Last-Sequence"
+	timestampHeader    = "Nats-Time-Stamp"
 
 	fetchChunkMessages = 256
 	fetchChunkBytes    = 4 << 20
@@ -111,13 +112,13 @@ func (s *Stream) Fetch(ctx context.Context, from Lane, seq uint64, limit FetchLi
 func (s *Stream) read(ctx context.Context, ln *lane, seq uint64, messages, bytes int) ([]Message, uint64, error) {
 	l := s.link.Load()
 	horizon := ln.horizon.Load()
-	if l.server != nil && placeOf(seq) > horizon {
+	if l.alone && placeOf(seq) > horizon {
 		return nil, seq, nil
 	}
 	var out []Message
 	next := seq
 	err := s.direct(ctx, l, ln, directGet{Seq: placeOf(seq), Batch: messages, MaxBytes: bytes}, func(place uint64, when time.Time, header nats.Header, data []byte) {
-		if l.server != nil && place > horizon {
+		if l.alone && place > horizon {
 			return
 		}
 		next = lastSeq(place) + 1
@@ -166,10 +167,16 @@ func (s *Stream) direct(ctx context.Context, l *link, ln *lane, ask directGet, e
 	if err := l.conn.PublishRequest("$JS.API.DIRECT.GET."+ln.stream, inbox, body); err != nil {
 		return readFault(err)
 	}
+	expected, last := ask.Seq, uint64(0)
 	for {
 		msg, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
 			return readFault(err)
+		}
+		// Each message of a batch names the one before it, and the end names the
+		// last: a connection that broke meanwhile must not pass for a gap.
+		if named := msg.Header.Get(lastSequenceHeader); named != "" && named != strconv.FormatUint(last, 10) {
+			return readFault(fmt.Errorf("direct get: %s %w", named, errIncomplete))
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "":
@@ -182,12 +189,45 @@ func (s *Stream) direct(ctx context.Context, l *link, ln *lane, ask directGet, e
 		if err != nil {
 			return readFault(fmt.Errorf("direct get: sequence: %w", err))
 		}
+		if !l.alone && ask.Seq > 0 && seq > expected {
+			if err := s.confirmGap(ctx, l, ln, expected, seq); err != nil {
+				return err
+			}
+		}
+		last, expected = seq, seq+1
 		when, _ := time.Parse(time.RFC3339Nano, msg.Header.Get(timestampHeader))
 		each(seq, when, msg.Header, msg.Data)
 		if ask.Batch == 0 {
 			return nil
 		}
 	}
+}
+
+var (
+	errIncomplete = errors.New("is missing in the answer")
+	errDamaged    = errors.New("the server that answered has lost a message that the lane's leader has; asking again")
+)
+
+// confirmGap makes sure that what a server of a cluster does not have was
+// purged, and is not missing in its own files: from from up to, without, to.
+func (s *Stream) confirmGap(ctx context.Context, l *link, ln *lane, from, to uint64) error {
+	stream, err := l.js.Stream(ctx, ln.stream)
+	if err != nil {
+		return readFault(err)
+	}
+	first := stream.CachedInfo().State.FirstSeq
+	if first >= to {
+		return nil
+	}
+	_, err = stream.GetMsg(ctx, max(from, first)) // of the leader
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil
+	case err != nil:
+		return readFault(err)
+	}
+	s.log.ErrorContext(ctx, "a server of the event stream's cluster has lost messages", "lane", string(ln.name), "from", max(from, first), "to", to-1)
+	return readFault(errDamaged)
 }
 
 func readFault(err error) error {
@@ -220,7 +260,7 @@ func (s *Stream) State(ctx context.Context, of Lane) (State, error) {
 		Bytes:    int64(info.State.Bytes),
 		MaxBytes: info.Config.MaxBytes,
 	}
-	if l.server != nil {
+	if l.alone {
 		state.LastSeq = min(state.LastSeq, lastSeq(ln.horizon.Load()))
 	}
 	return state, nil
@@ -233,7 +273,11 @@ func (s *Stream) info(ctx context.Context, l *link, ln *lane) (*jetstream.Stream
 	if err != nil {
 		return nil, readFault(err)
 	}
-	return stream.CachedInfo(), nil
+	info := stream.CachedInfo()
+	if !l.alone {
+		s.learn(ctx, l, ln, info) // somebody else may have made it anew
+	}
+	return info, nil
 }
 
 // Waiting counts the events in messages after a sequence, exactly, and says
@@ -244,15 +288,17 @@ func (s *Stream) Waiting(ctx context.Context, in Lane, after uint64) (events int
 		return 0, time.Time{}, fmt.Errorf("waiting: no lane %q", in)
 	}
 	l := s.link.Load()
-	last := ln.horizon.Load()
-	if l.server == nil {
+	last, purged := ln.horizon.Load(), uint64(0)
+	if !l.alone {
 		info, err := s.info(ctx, l, ln)
 		if err != nil {
 			return 0, time.Time{}, err
 		}
-		last = info.State.LastSeq
+		last, purged = info.State.LastSeq, info.State.FirstSeq-1
+		ln.index.forget(info.State.FirstSeq) // whoever purges is elsewhere
 	}
 	ln.index.cover(placeOf(after))
+	ends := time.Now().Add(readWait)
 	// Messages that this process has not published, of an earlier life or of
 	// another replica, are counted from their headers once.
 	for next := ln.index.next(); next <= last; {
@@ -272,9 +318,17 @@ func (s *Stream) Waiting(ctx context.Context, in Lane, after uint64) (events int
 		if err != nil {
 			return 0, time.Time{}, err
 		}
-		if seen == next {
-			ln.index.skip(last) // purged to the end
-			break
+		if seen == next && (l.alone || next <= purged) {
+			if l.alone {
+				purged = last // to the end
+			}
+			ln.index.skip(min(purged, last))
+		} else if seen == next {
+			// The server that answered has not got there yet: it is behind the
+			// leader, which has told the last.
+			if time.Now().After(ends) || !pauseFor(ctx, behindPause) {
+				return 0, time.Time{}, readFault(errBehind)
+			}
 		}
 		next = max(seen, ln.index.next())
 	}
@@ -294,6 +348,10 @@ func (s *Stream) Waiting(ctx context.Context, in Lane, after uint64) (events int
 	return events, oldest, err
 }
 
+const behindPause = 20 * time.Millisecond
+
+var errBehind = errors.New("the servers that answer are behind the lane's leader")
+
 // Purge removes messages that a reader has committed: never past through, and
 // keeping those of the last keep (at most keepBytes of them) for live readers.
 func (s *Stream) Purge(ctx context.Context, in Lane, through uint64, keep time.Duration, keepBytes int64) error {
@@ -308,14 +366,15 @@ func (s *Stream) Purge(ctx context.Context, in Lane, through uint64, keep time.D
 	if err != nil {
 		return readFault(err)
 	}
-	state := stream.CachedInfo().State
+	info := stream.CachedInfo()
+	state := info.State
 	committed := through / groupMost // a group that is committed in part stays
 	if state.Msgs == 0 || committed < state.FirstSeq {
 		return nil
 	}
 	// The first message that is young enough to stay.
 	keepFrom := state.LastSeq + 1
-	since := time.Now().Add(-keep).UTC()
+	since := info.TimeStamp.Add(-keep).UTC() // by the clock that stamped the messages
 	err = s.direct(ctx, l, ln, directGet{StartTime: &since, NextFor: ln.subject, Batch: 1}, func(seq uint64, _ time.Time, _ nats.Header, _ []byte) {
 		keepFrom = seq
 	})

@@ -16,33 +16,12 @@ import (
 const startWait = 30 * time.Second
 
 // connect starts the embedded server or dials the configured one, and readies
-// the streams.
+// the streams. For servers elsewhere it waits until ctx ends, and says so: the
+// processes of an installation start in any order.
 func (s *Stream) connect(ctx context.Context) (*link, error) {
-	l := &link{}
+	l := &link{alone: s.cfg.URL == "" && !s.cfg.Cluster.on()}
 	l.life, l.end = context.WithCancel(context.Background())
-	url := s.cfg.URL
-	options := []nats.Option{
-		nats.Name("causality"),
-		nats.MaxReconnects(-1),
-		nats.ReconnectBufSize(-1),                 // a publish while disconnected fails at once
-		nats.SyncQueueLen(4 * fetchChunkMessages), // the default allocates 512 KiB for each read
-	}
-	if url == "" {
-		var err error
-		if l.server, err = s.startServer(); err != nil {
-			l.close()
-			return nil, err
-		}
-		options = append(options, nats.InProcessServer(l.server))
-	}
-	var err error
-	if l.conn, err = nats.Connect(url, options...); err != nil {
-		l.close()
-		return nil, fmt.Errorf("connect to the event stream's server: %w", err)
-	}
-	if l.js, err = jetstream.New(l.conn); err == nil {
-		err = s.create(ctx, l)
-	}
+	err := s.dial(ctx, l)
 	if err != nil {
 		l.close()
 		return nil, err
@@ -50,30 +29,100 @@ func (s *Stream) connect(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
+func (s *Stream) dial(ctx context.Context, l *link) (err error) {
+	options := []nats.Option{
+		nats.Name("causality"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectBufSize(-1),                 // a publish while disconnected fails at once
+		nats.SyncQueueLen(4 * fetchChunkMessages), // the default allocates 512 KiB for each read
+	}
+	url := s.cfg.URL
+	if url == "" {
+		if l.server, err = s.startServer(); err != nil {
+			return err
+		}
+		options = append(options, nats.InProcessServer(l.server))
+		if !l.alone {
+			options = append(options, nats.Token(s.cfg.Cluster.Token))
+		}
+	} else {
+		options = append(options, nats.ReconnectWait(leaderPause), nats.PingInterval(10*time.Second))
+	}
+	for {
+		l.conn, err = nats.Connect(url, options...)
+		if err == nil {
+			break
+		}
+		err = fmt.Errorf("connect to the event stream's server: %w", err)
+		if l.server != nil || errors.Is(err, nats.ErrAuthorization) || !errors.Is(err, nats.ErrNoServers) && !isNetwork(err) ||
+			!s.patient(ctx, "waiting for the event stream's servers at "+hosts(url), err) {
+			return err
+		}
+	}
+	if l.js, err = jetstream.New(l.conn, jetstream.WithDefaultTimeout(ackWait)); err != nil {
+		return err
+	}
+	for {
+		err = s.create(ctx, l)
+		if err == nil || l.alone || !isLeaderless(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders) &&
+			!errors.Is(err, nats.ErrDisconnected) && !errors.Is(err, nats.ErrReconnectBufExceeded) || !s.patient(ctx, s.waitingFor(l), err) {
+			return err
+		}
+	}
+}
+
+// patient pauses, says now and then what it waits for, and reports false when
+// ctx has ended.
+func (s *Stream) patient(ctx context.Context, what string, err error) bool {
+	if now := time.Now(); now.Sub(s.said) > 5*time.Second {
+		s.said = now
+		s.log.WarnContext(ctx, what, "err", err)
+	}
+	return pauseFor(ctx, watchEvery/2)
+}
+
+// pauseFor waits, and reports false when ctx ends first.
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
 func (s *Stream) startServer() (*server.Server, error) {
-	srv, err := server.NewServer(&server.Options{
+	dir := s.cfg.Dir
+	options := &server.Options{
 		ServerName:             "causality",
 		DontListen:             true,
 		NoSigs:                 true,
 		JetStream:              true,
-		StoreDir:               s.cfg.Dir,
 		SyncAlways:             true,
 		MaxPayload:             8 << 20, // the most the server is content with
 		DisableJetStreamBanner: true,
 		JetStreamMaxMemory:     64 << 20,
 		// The streams' own limits bound the disk; a reservation that the disk
 		// cannot hold now must not keep a server with little data from starting.
-		JetStreamMaxStore: 4*s.cfg.MaxBytes + 4*deadMaxBytes,
-	})
+		JetStreamMaxStore: 4*shardsMost*s.cfg.MaxBytes + 4*deadMaxBytes,
+	}
+	var err error
+	if dir, err = s.cfg.Cluster.prepare(dir, options); err != nil {
+		return nil, err
+	}
+	options.StoreDir = dir
+	srv, err := server.NewServer(options)
 	if err != nil {
-		return nil, fmt.Errorf("start the event stream in %s: %w", s.cfg.Dir, err)
+		return nil, fmt.Errorf("start the event stream in %s: %w", dir, err)
 	}
 	srv.SetLoggerV2(serverLog{s.log}, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(startWait) || !srv.JetStreamEnabled() {
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return nil, fmt.Errorf("start the event stream in %s: the embedded server did not become ready; see the log lines above, and check that the directory is writable and has room", s.cfg.Dir)
+		return nil, fmt.Errorf("start the event stream in %s: the embedded server did not become ready; see the log lines above, and check that the directory is writable and has room%s", dir, s.cfg.Cluster.hint())
 	}
 	return srv, nil
 }
@@ -84,6 +133,9 @@ func (l *link) close() {
 		l.conn.Close()
 	}
 	if l.server != nil {
+		if !l.alone {
+			l.server.LameDuckShutdown() // hands leadership over, so that the others need no election
+		}
 		l.server.Shutdown()
 		l.server.WaitForShutdown()
 	}
@@ -96,9 +148,8 @@ func (s *Stream) mark(ctx context.Context, l *link) error {
 	defer cancel()
 	for _, ln := range s.lanes {
 		place, err := s.send(ctx, l, ln, nats.Header{}, nil, 0)
-		var refused *jetstream.APIError
-		if errors.As(err, &refused) {
-			continue // full by its own limit: that is not a broken disk
+		if isFull(err) {
+			continue // by its own limit: that is not a broken disk
 		}
 		if err != nil {
 			return fmt.Errorf("write to the %s lane: %w", ln.name, err)
@@ -117,7 +168,8 @@ func (s *Stream) suspectWrites() {
 
 // watch replaces the embedded server after a write error, since the server
 // answers nothing from then on, until ctx ends. A configured server heals
-// itself, and the client reconnects.
+// itself, and the client reconnects. In a cluster only the own server's failure
+// is a reason: a majority that is away comes back without us.
 func (s *Stream) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -129,12 +181,18 @@ func (s *Stream) watch(ctx context.Context) {
 		case <-s.suspect:
 			suspected = true
 		case <-tick.C:
-			suspected = s.pending.Load() > 0 && s.link.Load().server != nil && s.Ready(ctx) != nil
+			suspected = !s.link.Load().alone || s.pending.Load() > 0 && s.Ready(ctx) != nil
 		}
-		if suspected && s.link.Load().server != nil {
+		if suspected && (s.link.Load().alone || s.failed()) {
 			s.heal(ctx)
 		}
 	}
+}
+
+// failed reports whether the embedded server has given up.
+func (s *Stream) failed() bool {
+	l := s.link.Load()
+	return l.server != nil && l.server.Healthz(&server.HealthzOptions{JSEnabledOnly: !l.alone}).StatusCode != 200
 }
 
 // slowMarks is how many writes of its own may go unanswered by a server that
@@ -152,7 +210,10 @@ func (s *Stream) heal(ctx context.Context) {
 			if err == nil || ctx.Err() != nil {
 				return
 			}
-			if unanswered++; unanswered < slowMarks && s.Ready(ctx) == nil {
+			if !s.failed() && !s.link.Load().alone {
+				return // nothing here is broken: the others are away
+			}
+			if unanswered++; unanswered < slowMarks && !s.failed() {
 				s.log.WarnContext(ctx, "the event stream is slow to write", "err", err)
 				continue
 			}

@@ -13,7 +13,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,8 +27,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Lane is one of the two ways to the lake, each with its own sequence, so that
-// live events never queue behind an import.
+// Lane is a way to the lake with a sequence of its own. There are two kinds, so
+// that live events never queue behind an import; with several shards each kind
+// has as many lanes: live, live-1, live-2 and so on.
 type Lane string
 
 const (
@@ -49,15 +52,28 @@ const (
 
 	eventsHeader      = "Causality-Events"
 	incarnationKey    = "causality-incarnation"
+	shardsKey         = "causality-shards" // of the first live stream: how many there ever were
+	shardsMost        = 64
 	watchEvery        = time.Second
 	reopenBackoffMost = 5 * time.Second
+	answerWait        = 2 * time.Second        // for a cluster to say that it is well
+	leaderPause       = 100 * time.Millisecond // between tries while a lane elects its leader
+	clusterReplicas   = 3
 )
 
 // Config says where the stream lives. Zero values select the stated defaults.
 type Config struct {
-	Dir      string       // of the embedded server's files; required without URL
-	URL      string       // of a NATS server or cluster; empty: embedded
-	Replicas int          // of each stream, for a cluster; default 1
+	Dir string // of the embedded server's files; required without URL
+	// URL of a NATS server, or of several of one cluster with commas between
+	// them, such as nats://token@a:4222,nats://token@b:4222. Empty: embedded.
+	URL     string
+	Cluster Cluster // of the embedded server; zero: it stands alone and does not listen
+	// Replicas of each stream: default 3 in a cluster and 1 elsewhere. What a
+	// server at URL has already stays as it is.
+	Replicas int
+	// Shards is how many lanes of each kind new events are spread over, by app;
+	// default 1. Lanes of an earlier, larger number stay and are read.
+	Shards   int
 	MaxBytes int64        // of each lane; default 8 GiB
 	Logger   *slog.Logger // required
 }
@@ -66,14 +82,19 @@ type Config struct {
 type Stream struct {
 	cfg   Config
 	log   *slog.Logger
-	lanes map[Lane]*lane
-	slots chan struct{} // bounds publishes in flight
+	lanes map[Lane]*lane // those of the shards that there ever were; fixed by Open
+	slots chan struct{}  // bounds publishes in flight
 	disk  diskGuard
 
 	link    atomic.Pointer[link]
 	pending atomic.Int64  // publishes that wait for an acknowledgement now
 	suspect chan struct{} // buffered 1: asks the watch to look now
 
+	asking   sync.Mutex // guards the last answer of a shared server to Ready
+	asked    time.Time
+	answered error
+
+	said   time.Time // when a wait for other servers was logged
 	stop   context.CancelFunc
 	done   chan struct{}
 	closed sync.Once
@@ -84,6 +105,7 @@ type Stream struct {
 // recovery replaces the whole.
 type link struct {
 	server *server.Server // nil for a configured URL
+	alone  bool           // nobody but this process writes to the server
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	life   context.Context // ends with the link: nothing answers from then on
@@ -118,26 +140,28 @@ func Open(ctx context.Context, cfg Config) (*Stream, error) {
 	if cfg.URL == "" && cfg.Dir == "" {
 		return nil, errors.New("stream: Dir is required without URL")
 	}
+	if cfg.URL == "" && cfg.Cluster.on() {
+		if err := cfg.Cluster.check(); err != nil {
+			return nil, fmt.Errorf("stream: %w", err)
+		}
+	}
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = defaultMaxBytes
 	}
-	if cfg.Replicas <= 0 {
-		cfg.Replicas = 1
+	if cfg.Shards < 0 || cfg.Shards > shardsMost {
+		return nil, fmt.Errorf("stream: %d shards: give a number from 1 to %d", cfg.Shards, shardsMost)
 	}
+	cfg.Shards = max(cfg.Shards, 1)
 	s := &Stream{
 		cfg:     cfg,
 		log:     cfg.Logger,
 		lanes:   map[Lane]*lane{},
 		slots:   make(chan struct{}, maxInFlight),
-		disk:    diskGuard{dir: cfg.Dir},
 		suspect: make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
-	for _, name := range []Lane{Live, Import} {
-		s.lanes[name] = &lane{
-			name: name, stream: "causality_" + string(name), subject: "causality." + string(name),
-			queue: make(chan *waiter, maxInFlight), drained: make(chan struct{}),
-		}
+	if cfg.URL == "" {
+		s.disk.dir = cfg.Dir
 	}
 	l, err := s.connect(ctx)
 	if err != nil {
@@ -163,6 +187,47 @@ func Open(ctx context.Context, cfg Config) (*Stream, error) {
 	return s, nil
 }
 
+// laneOf names the lane of a kind and shard.
+func laneOf(kind Lane, shard int) Lane {
+	if shard == 0 {
+		return kind
+	}
+	return Lane(fmt.Sprintf("%s-%d", kind, shard))
+}
+
+// Lanes lists all lanes that can hold events: live, import, live-1, import-1 and
+// so on.
+func (s *Stream) Lanes() []Lane {
+	lanes := make([]Lane, 0, len(s.lanes))
+	for shard := range len(s.lanes) / 2 {
+		lanes = append(lanes, laneOf(Live, shard), laneOf(Import, shard))
+	}
+	return lanes
+}
+
+// addLanes makes the lanes of that many shards.
+func (s *Stream) addLanes(shards int) {
+	for shard := range shards {
+		for _, kind := range []Lane{Live, Import} {
+			name := laneOf(kind, shard)
+			if s.lanes[name] == nil {
+				s.lanes[name] = &lane{
+					name: name, stream: "causality_" + string(name), subject: "causality." + string(name),
+					queue: make(chan *waiter, maxInFlight), drained: make(chan struct{}),
+				}
+			}
+		}
+	}
+}
+
+// shard is where an app's events go. It may change with the number of shards:
+// nothing depends on an app's events being in one lane.
+func (s *Stream) shard(kind Lane, appID string) *lane {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(appID)) // never fails
+	return s.lanes[laneOf(kind, int(hash.Sum32()%uint32(s.cfg.Shards)))]
+}
+
 // Close finishes what is being published and stops the server. It is repeatable.
 func (s *Stream) Close(ctx context.Context) error {
 	s.closed.Do(func() {
@@ -176,14 +241,15 @@ func (s *Stream) Close(ctx context.Context) error {
 	}
 }
 
-// Publish stores a batch and returns once it is on disk. A full, absent or
-// stalled stream is an Unavailable fault that says when to come back; then
-// nothing is promised, and the sender sends again.
-func (s *Stream) Publish(ctx context.Context, to Lane, batch *Batch) error {
-	ln, ok := s.lanes[to]
-	if !ok {
-		return fmt.Errorf("publish: no lane %q", to)
+// Publish stores a batch in a lane of a kind, Live or Import, and returns once
+// it is on disk, in a cluster on a majority's. A full, absent or stalled stream
+// is an Unavailable fault that says when to come back; then nothing is promised,
+// and the sender sends again.
+func (s *Stream) Publish(ctx context.Context, kind Lane, batch *Batch) error {
+	if kind != Live && kind != Import {
+		return fmt.Errorf("publish: no kind of lane %q", kind)
 	}
+	ln := s.shard(kind, batch.AppID)
 	buf := buffers.Get().(*[]byte)
 	defer func() {
 		if cap(*buf) <= maxPooled {
@@ -205,10 +271,10 @@ func (s *Stream) Publish(ctx context.Context, to Lane, batch *Batch) error {
 	half := len(batch.Events) / 2
 	first.Events, first.Rejected, first.Dropped = batch.Events[:half], nil, nil
 	last.Events = batch.Events[half:]
-	if err := s.Publish(ctx, to, &first); err != nil {
+	if err := s.Publish(ctx, kind, &first); err != nil {
 		return err
 	}
-	return s.Publish(ctx, to, &last)
+	return s.Publish(ctx, kind, &last)
 }
 
 const maxPooled = 1 << 20
@@ -241,6 +307,10 @@ func (s *Stream) send(ctx context.Context, l *link, ln *lane, header nats.Header
 	header[eventsHeader] = []string{strconv.Itoa(events)}
 	msg := nats.Msg{Subject: ln.subject, Data: data, Header: header}
 	answer, err := l.conn.RequestMsgWithContext(ctx, &msg)
+	for errors.Is(err, nats.ErrNoResponders) && !l.alone && pauseFor(ctx, leaderPause) {
+		// The lane has no leader at the moment, so nothing was stored.
+		answer, err = l.conn.RequestMsgWithContext(ctx, &msg)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -261,15 +331,39 @@ func (s *Stream) send(ctx context.Context, l *link, ln *lane, header nats.Header
 }
 
 func (s *Stream) publishFault(ctx context.Context, err error) error {
-	var refused *jetstream.APIError
 	switch {
-	case errors.As(err, &refused):
+	case isFull(err):
 		return unavailable(err, "The event stream is full; nothing was accepted. Send again later.")
 	case errors.Is(err, context.Canceled):
 		return &fault.Error{Kind: fault.Canceled, Message: "The sender went away.", Err: err}
 	}
 	s.suspectWrites()
 	return unavailable(err, "The event stream does not answer; nothing was accepted. Send again later.")
+}
+
+// isFull tells a lane that has reached its limit from one that cannot write.
+func isFull(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && !isLeaderless(err)
+}
+
+// isLeaderless reports whether a cluster says that it cannot answer now.
+func isLeaderless(err error) bool {
+	var refused *jetstream.APIError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch refused.ErrorCode {
+	case 10005, // no suitable peers: not all servers are there yet
+		10008,        // temporarily unavailable
+		10009,        // not leader
+		10039,        // JetStream not enabled for the account: the server is starting
+		10074,        // a stream's raft group cannot be started
+		10076,        // JetStream not enabled
+		10118, 10194: // stream offline
+		return true
+	}
+	return false
 }
 
 func unavailable(err error, message string) error {
@@ -307,21 +401,46 @@ func (s *Stream) Ready(ctx context.Context) error {
 	}
 	l := s.link.Load()
 	if l.server != nil {
-		if health := l.server.Healthz(&server.HealthzOptions{}); health.StatusCode != 200 {
+		if health := l.server.Healthz(&server.HealthzOptions{JSEnabledOnly: !l.alone}); health.StatusCode != 200 {
 			return unavailable(errors.New(health.Error), "The event stream has stopped and is being restarted.")
 		}
-		return nil
+		if l.alone {
+			return nil
+		}
 	}
 	if !l.conn.IsConnected() {
 		return unavailable(l.conn.LastError(), "The event stream's server cannot be reached.")
 	}
+	// Whoever asks often is told what was so a moment ago.
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if time.Since(s.asked) > watchEvery {
+		ctx, cancel := context.WithTimeout(ctx, answerWait)
+		defer cancel()
+		_, s.answered = s.info(ctx, l, s.lanes[Live])
+		s.asked = time.Now()
+	}
+	if s.answered != nil {
+		return unavailable(s.answered, "The event stream has no majority of its servers at the moment.")
+	}
 	return nil
 }
 
-// create makes or adapts the streams and learns their incarnations.
+// create makes or adapts the streams and learns their incarnations. At Open it
+// also learns how many lanes there are.
 func (s *Stream) create(ctx context.Context, l *link) error {
-	for _, ln := range s.lanes {
-		id, last, err := ensure(ctx, l.js, jetstream.StreamConfig{
+	replicas := s.cfg.Replicas
+	if replicas == 0 {
+		replicas = 1
+		if l.conn.ConnectedClusterName() != "" {
+			replicas = clusterReplicas
+		}
+	}
+	if len(s.lanes) == 0 {
+		s.addLanes(1)
+	}
+	open := func(ln *lane) (*jetstream.StreamInfo, error) {
+		config := jetstream.StreamConfig{
 			Name:        ln.stream,
 			Subjects:    []string{ln.subject},
 			Retention:   jetstream.LimitsPolicy,
@@ -329,21 +448,38 @@ func (s *Stream) create(ctx context.Context, l *link) error {
 			MaxBytes:    s.cfg.MaxBytes,
 			MaxMsgSize:  maxPayload + 4<<10,
 			Storage:     jetstream.FileStorage,
-			Replicas:    s.cfg.Replicas,
+			Replicas:    replicas,
 			AllowDirect: true,
-		})
-		if err != nil {
+		}
+		if ln.name == Live {
+			config.Metadata = map[string]string{shardsKey: strconv.Itoa(s.cfg.Shards)}
+		}
+		info, err := s.ensure(ctx, l.js, config)
+		if err == nil {
+			s.learn(ctx, l, ln, info)
+			ln.horizon.Store(info.State.LastSeq)
+		}
+		return info, err
+	}
+	// The first lane says how many there are: a lane that some process has written
+	// to must be read by all, whatever their configuration.
+	info, err := open(s.lanes[Live])
+	if err != nil {
+		return err
+	}
+	recorded, _ := strconv.Atoi(info.Config.Metadata[shardsKey])
+	if s.link.Load() == nil {
+		s.addLanes(min(max(recorded, s.cfg.Shards), shardsMost))
+	}
+	for name, ln := range s.lanes {
+		if name == Live {
+			continue
+		}
+		if _, err := open(ln); err != nil {
 			return err
 		}
-		if old := ln.incarnation.Swap(&id); old != nil && *old != id {
-			s.log.ErrorContext(ctx, "the event stream was created anew", "lane", string(ln.name))
-			ln.index.reset()
-		} else if seen := ln.horizon.Load(); last < seen {
-			s.log.ErrorContext(ctx, "the event stream lost messages that were on disk", "lane", string(ln.name), "had", seen, "has", last)
-		}
-		ln.horizon.Store(last)
 	}
-	_, _, err := ensure(ctx, l.js, jetstream.StreamConfig{
+	_, err = s.ensure(ctx, l.js, jetstream.StreamConfig{
 		Name:        "causality_" + dead,
 		Subjects:    []string{"causality." + dead},
 		Retention:   jetstream.LimitsPolicy,
@@ -351,41 +487,70 @@ func (s *Stream) create(ctx context.Context, l *link) error {
 		MaxBytes:    deadMaxBytes,
 		MaxMsgSize:  maxPayload + 8<<10,
 		Storage:     jetstream.FileStorage,
-		Replicas:    s.cfg.Replicas,
+		Replicas:    replicas,
 		AllowDirect: true,
 	})
 	return err
 }
 
+// learn notes a stream's incarnation, and whether it is another than before.
+func (s *Stream) learn(ctx context.Context, l *link, ln *lane, info *jetstream.StreamInfo) {
+	// How sequences are counted is part of what they count: an offset of another
+	// numbering must not be taken for one of this.
+	id := fmt.Sprint(info.Config.Metadata[incarnationKey], ".", groupMost)
+	old := ln.incarnation.Load()
+	if old != nil && *old == id {
+		if seen := ln.horizon.Load(); l.alone && info.State.LastSeq < seen {
+			s.log.ErrorContext(ctx, "the event stream lost messages that were on disk", "lane", string(ln.name), "had", seen, "has", info.State.LastSeq)
+		}
+		return
+	}
+	if ln.incarnation.CompareAndSwap(old, &id) && old != nil {
+		s.log.ErrorContext(ctx, "the event stream was created anew", "lane", string(ln.name))
+		ln.index.reset()
+	}
+}
+
 // ensure creates a stream with a fresh incarnation, or adapts the limits of an
 // existing one and keeps its incarnation.
-func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (incarnation string, last uint64, err error) {
+func (s *Stream) ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	have, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		want.Metadata = map[string]string{incarnationKey: newIncarnation()}
-		have, err = js.CreateStream(ctx, want)
+		fresh := want
+		fresh.Metadata = maps.Clone(want.Metadata)
+		if fresh.Metadata == nil {
+			fresh.Metadata = map[string]string{}
+		}
+		fresh.Metadata[incarnationKey] = newIncarnation()
+		have, err = js.CreateStream(ctx, fresh)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was first
 			have, err = js.Stream(ctx, want.Name)
 		}
 	}
 	if err != nil {
-		return "", 0, fmt.Errorf("open stream %s: %w", want.Name, err)
+		return nil, fmt.Errorf("open stream %s: %w", want.Name, err)
 	}
 	info := have.CachedInfo()
-	incarnation = info.Config.Metadata[incarnationKey]
-	if incarnation == "" {
-		return "", 0, fmt.Errorf("stream %s was not made by Causality: it has no incarnation. Use another server or account, or remove that stream", want.Name)
+	if info.Config.Metadata[incarnationKey] == "" {
+		return nil, fmt.Errorf("stream %s was not made by Causality: it has no incarnation. Use another server or account, or remove that stream", want.Name)
 	}
-	if info.Config.MaxBytes != want.MaxBytes || info.Config.MaxMsgSize != want.MaxMsgSize || info.Config.Replicas != want.Replicas {
-		want.Metadata = info.Config.Metadata
-		if have, err = js.UpdateStream(ctx, want); err != nil {
-			return "", 0, fmt.Errorf("change the limits of stream %s: %w", want.Name, err)
-		}
-		info = have.CachedInfo()
+	if s.cfg.Replicas == 0 && s.cfg.URL != "" {
+		want.Replicas = info.Config.Replicas
 	}
-	// How sequences are counted is part of what they count: an offset of another
-	// numbering must not be taken for one of this.
-	return fmt.Sprint(incarnation, ".", groupMost), info.State.LastSeq, nil
+	metadata := maps.Clone(info.Config.Metadata)
+	recorded, _ := strconv.Atoi(metadata[shardsKey])
+	if wanted, _ := strconv.Atoi(want.Metadata[shardsKey]); wanted > recorded {
+		metadata[shardsKey] = want.Metadata[shardsKey]
+	}
+	if info.Config.MaxBytes == want.MaxBytes && info.Config.MaxMsgSize == want.MaxMsgSize && info.Config.Replicas == want.Replicas &&
+		maps.Equal(metadata, info.Config.Metadata) {
+		return info, nil
+	}
+	want.Metadata = metadata
+	if have, err = js.UpdateStream(ctx, want); err != nil {
+		return nil, fmt.Errorf("change the limits of stream %s: %w", want.Name, err)
+	}
+	return have.CachedInfo(), nil
 }
 
 func newIncarnation() string {
