@@ -206,21 +206,23 @@ func (s *S3) prefix() string {
 // beyond it. Either way the object appears whole, by a request that the server
 // refuses if the key is taken.
 func (s *S3) Create(ctx context.Context, key string, write func(io.Writer) error) (int64, error) {
-	size, _, err := s.create(ctx, key, write)
-	return size, err
+	u, err := s.create(ctx, key, write)
+	if err != nil {
+		return 0, err
+	}
+	return u.size, nil
 }
 
-// create also returns the contents of an object that went in one request.
-func (s *S3) create(ctx context.Context, key string, write func(io.Writer) error) (int64, []byte, error) {
+func (s *S3) create(ctx context.Context, key string, write func(io.Writer) error) (*upload, error) {
 	full, err := s.key(key)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	var random [16]byte
 	_, _ = rand.Read(random[:])
 	u := &upload{s3: s, key: full, mark: hex.EncodeToString(random[:])}
 	if err := ctx.Err(); err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	u.group, u.ctx = errgroup.WithContext(ctx)
 	u.group.SetLimit(partsAtOnce)
@@ -235,12 +237,9 @@ func (s *S3) create(ctx context.Context, key string, write func(io.Writer) error
 	}
 	if err != nil {
 		u.abort(context.WithoutCancel(ctx))
-		return 0, nil, fmt.Errorf("create object %s: %w", key, err)
+		return nil, fmt.Errorf("create object %s: %w", key, err)
 	}
-	if u.id != nil {
-		return u.size, nil, nil
-	}
-	return u.size, u.buffer, nil
+	return u, nil
 }
 
 // upload is a Create in hand. Writing blocks while partsAtOnce parts are on
@@ -250,8 +249,9 @@ type upload struct {
 	key    *string
 	mark   string
 	size   int64
-	buffer []byte
-	broken error // of Write
+	buffer []byte // what no part took; without parts all of the object
+	etag   string // of an object that went in one request; empty if the answer was lost
+	broken error  // of Write
 
 	id    *string // of an upload in parts; nil: not begun
 	group *errgroup.Group
@@ -349,11 +349,14 @@ func (u *upload) finish(ctx context.Context) error {
 
 func (u *upload) put(ctx context.Context) error {
 	return u.appear(ctx, u.size, func(ctx context.Context) error {
-		_, err := u.s3.client.PutObject(ctx, &s3.PutObjectInput{
+		out, err := u.s3.client.PutObject(ctx, &s3.PutObjectInput{
 			Bucket: &u.s3.cfg.Bucket, Key: u.key, IfNoneMatch: aws.String("*"), Body: bytes.NewReader(u.buffer),
 			Metadata:             map[string]string{uploadMark: u.mark},
 			ServerSideEncryption: types.ServerSideEncryption(u.s3.cfg.SSE), SSEKMSKeyId: orNil(u.s3.cfg.KMSKey),
 		})
+		if err == nil {
+			u.etag = aws.ToString(out.ETag)
+		}
 		return err
 	})
 }
@@ -463,7 +466,7 @@ func (r *s3Reader) ReadAt(p []byte, at int64) (int, error) {
 	}
 	want := min(int64(len(p)), r.size-at)
 	if want > 0 {
-		if err := r.s3.get(r.ctx, r.key, r.size, r.etag, Range{at, want}, sliceWriter(p)); err != nil {
+		if _, err := r.s3.get(r.ctx, r.key, r.size, r.etag, Range{at, want}, sliceWriter(p)); err != nil {
 			return 0, err
 		}
 	}
@@ -480,11 +483,11 @@ func (w sliceWriter) WriteAt(p []byte, at int64) (int, error) { return copy(w[at
 
 // get reads one range of an object of a known size into w, whose position 0 is
 // the range's start. An object that is not the one of size and etag (empty: not
-// known yet) is an error. It may write the same bytes several times.
-func (s *S3) get(ctx context.Context, key string, size int64, etag string, r Range, w io.WriterAt) error {
+// known yet) is an error. It may begin to write from the start several times.
+func (s *S3) get(ctx context.Context, key string, size int64, etag string, r Range, w io.WriterAt) (found string, err error) {
 	full, err := s.key(key)
 	if err != nil {
-		return err
+		return "", err
 	}
 	err = s.retry(ctx, r.Length, func(ctx context.Context) error {
 		out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
@@ -501,16 +504,17 @@ func (s *S3) get(ctx context.Context, key string, size int64, etag string, r Ran
 		if aws.ToString(out.ContentRange) == "" && r.Length != size {
 			return &changedError{"the server ignores byte ranges; use one that honours them"}
 		}
-		n, err := io.Copy(io.NewOffsetWriter(w, 0), io.LimitReader(out.Body, r.Length+1))
+		n, err := io.Copy(io.NewOffsetWriter(w, 0), io.LimitReader(out.Body, r.Length))
 		if err == nil && n != r.Length {
 			err = fmt.Errorf("%w: %d of %d bytes came", io.ErrUnexpectedEOF, n, r.Length)
 		}
+		found = aws.ToString(out.ETag)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("read object %s: %w", key, s.explain(err))
+		return "", fmt.Errorf("read object %s: %w", key, s.explain(err))
 	}
-	return nil
+	return found, nil
 }
 
 // totalOf reads the object's size out of "bytes 0-9/100".

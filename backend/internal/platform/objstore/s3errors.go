@@ -35,12 +35,19 @@ type changedError struct{ what string }
 
 func (e *changedError) Error() string { return e.what }
 
+// localError says that this machine's disk failed, not the bucket.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
 func kindOf(err error) failure {
 	if err == nil {
 		return failNone
 	}
 	var changed *changedError
-	if errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) || errors.As(err, &changed) || notTrusted(err) {
+	var local *localError
+	if errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) || errors.As(err, &changed) || errors.As(err, &local) || notTrusted(err) {
 		return failFinal
 	}
 	code := codeOf(err)
@@ -125,11 +132,18 @@ func (s *S3) retry(ctx context.Context, size int64, request func(context.Context
 // explain turns an error of a request into one that says what to do.
 func (s *S3) explain(err error) error {
 	var known *fault.Error
-	if err == nil || errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) || errors.As(err, &known) ||
+	var local *localError
+	if err == nil || errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) || errors.As(err, &known) || errors.As(err, &local) ||
 		errors.Is(err, context.Canceled) {
 		return err
 	}
 	unavailable := func(format string, args ...any) error { return fault.Wrap(err, fault.Unavailable, format, args...) }
+	// What passes by itself says when to ask again; the rest waits for a person.
+	passing := func(format string, args ...any) error {
+		f := fault.Wrap(err, fault.Unavailable, format, args...)
+		f.RetryAfter = 5 * time.Second
+		return f
+	}
 	var changed *changedError
 	var response *smithyhttp.ResponseError
 	status := 0
@@ -152,17 +166,19 @@ func (s *S3) explain(err error) error {
 	case status == http.StatusForbidden:
 		return unavailable("Access to %s is denied; allow s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListBucket and s3:ListBucketMultipartUploads, and the use of its KMS key.", s.where)
 	case status == http.StatusMovedPermanently, code == "AuthorizationHeaderMalformed", code == "IllegalLocationConstraintException":
-		return unavailable("%s is in another region than %s; add ?region=… to --object-store.", s.where, s.cfg.Region)
+		return unavailable("The %s is in another region than %s; add ?region=… to --object-store.", s.where, s.cfg.Region)
 	case status == http.StatusNotImplemented:
 		return unavailable("The server of %s does not do what is needed (%s); use one with conditional writes and uploads in parts.", s.where, code)
 	case notTrusted(err):
 		return unavailable("The certificate of %s is not trusted; use its https name, or give its authority in AWS_CA_BUNDLE.", s.where)
 	case noCredentials(err):
 		return unavailable("No credentials for %s were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.", s.where)
+	case status >= 400 && kindOf(err) == failFinal:
+		return unavailable("The %s refuses a request: %d %s.", s.where, status, code)
 	case status != 0:
-		return unavailable("%s answers %d %s; it is tried again.", s.where, status, code)
+		return passing("The %s answers %d %s; it is tried again.", s.where, status, code)
 	default:
-		return unavailable("%s cannot be reached; check its address and the network. It is tried again.", s.where)
+		return passing("The %s cannot be reached; check its address and the network. It is tried again.", s.where)
 	}
 }
 

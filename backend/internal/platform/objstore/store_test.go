@@ -24,6 +24,9 @@ func TestStores(t *testing.T) {
 	stores := map[string]func(t *testing.T) Store{
 		"files": func(t *testing.T) Store { return open(t) },
 		"S3":    func(t *testing.T) Store { return newS3(t, server, fmt.Sprint("run-", prefixes.Add(1))) },
+		"cache": func(t *testing.T) Store {
+			return newCache(t, newS3(t, server, fmt.Sprint("run-", prefixes.Add(1))), t.TempDir(), 0)
+		},
 	}
 	for name, fresh := range stores {
 		t.Run(name, func(t *testing.T) {
@@ -47,6 +50,16 @@ func newS3(t *testing.T, server *s3test.Server, prefix string) *S3 {
 		t.Fatal(err)
 	}
 	return store
+}
+
+func newCache(t *testing.T, s3 *S3, dir string, most int64) *Cache {
+	t.Helper()
+	cache, err := NewCache(s3, CacheConfig{Dir: dir, Bytes: most, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cache.Close(context.Background()) })
+	return cache
 }
 
 var promises = map[string]func(*testing.T, Store){
