@@ -121,6 +121,12 @@ type Source interface {
 	Snapshot(ctx context.Context, appID string, from, to time.Time) (Snapshot, error)
 }
 
+// Promoter is a Source that knows which properties of an app have a column of
+// their own.
+type Promoter interface {
+	Promoted(ctx context.Context, appID string) ([]Promoted, error)
+}
+
 // Limits of SQL that people write.
 const (
 	DefaultRows = 10_000
@@ -184,6 +190,19 @@ func (s *Service) Run(ctx context.Context, app App, sql string, params []any, li
 func (s *Service) Export(ctx context.Context, app App, sql string, params []any, sink Sink) error {
 	_, _, err := s.query(ctx, app, Request{SQL: sql, Params: params, Timeout: exportTimeout}, sink)
 	return err
+}
+
+// Schema describes the tables of an app.
+func (s *Service) Schema(ctx context.Context, app App) ([]TableInfo, error) {
+	promoter, ok := s.source.(Promoter)
+	if !ok {
+		return Schema(), nil
+	}
+	promoted, err := promoter.Promoted(ctx, app.ID)
+	if err != nil {
+		return nil, err
+	}
+	return Schema(promoted...), nil
 }
 
 func (s *Service) query(ctx context.Context, app App, request Request, sink Sink) (Done, Meta, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/causality-project/causality/backend/internal/analysis/query"
+	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake"
 )
 
@@ -38,6 +39,46 @@ func (s source) Snapshot(ctx context.Context, appID string, from, to time.Time) 
 		for _, p := range o.Projections {
 			out.Objects[i].Projections = append(out.Objects[i].Projections, query.Projection{Kind: p.Kind, Path: p.Path, Rows: p.Rows, Bytes: p.Bytes, Zone: p.Zone})
 		}
+	}
+	return out, nil
+}
+
+// Promotions is the part of the catalog that questions need.
+type Promotions interface {
+	Promotions(ctx context.Context, appID string) ([]catalog.Promotion, error)
+}
+
+// Promoted is a source whose snapshots tell the app's promoted properties.
+func Promoted(source query.Source, promotions Promotions) query.Source {
+	return promoted{source, promotions}
+}
+
+type promoted struct {
+	query.Source
+	promotions Promotions
+}
+
+var _ query.Promoter = promoted{}
+
+func (p promoted) Snapshot(ctx context.Context, appID string, from, to time.Time) (query.Snapshot, error) {
+	list, err := p.Promoted(ctx, appID)
+	if err != nil {
+		return query.Snapshot{}, err
+	}
+	snapshot, err := p.Source.Snapshot(ctx, appID, from, to)
+	snapshot.Promoted = list
+	return snapshot, err
+}
+
+// Promoted implements query.Promoter.
+func (p promoted) Promoted(ctx context.Context, appID string) ([]query.Promoted, error) {
+	list, err := p.promotions.Promotions(ctx, appID)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]query.Promoted, len(list))
+	for i, promotion := range list {
+		out[i] = query.Promoted{Name: promotion.Name, Number: promotion.Kind == catalog.Number}
 	}
 	return out, nil
 }

@@ -28,6 +28,7 @@ type Apps interface {
 type Queries interface {
 	Run(ctx context.Context, app query.App, sql string, params []any, limit int) (*query.Answer, error)
 	Export(ctx context.Context, app query.App, sql string, params []any, sink query.Sink) error
+	Schema(ctx context.Context, app query.App) ([]query.TableInfo, error)
 }
 
 // Handler implements QueryService.
@@ -102,11 +103,16 @@ func (h *Handler) Export(ctx context.Context, req *connect.Request[queryv1.Expor
 
 // Schema lists the tables.
 func (h *Handler) Schema(ctx context.Context, req *connect.Request[queryv1.SchemaRequest]) (*connect.Response[queryv1.SchemaResponse], error) {
-	if _, err := h.app(ctx, req.Msg.GetAppId()); err != nil {
+	app, err := h.app(ctx, req.Msg.GetAppId())
+	if err != nil {
+		return nil, err
+	}
+	tables, err := h.queries.Schema(ctx, app)
+	if err != nil {
 		return nil, err
 	}
 	out := &queryv1.SchemaResponse{}
-	for _, t := range query.Schema() {
+	for _, t := range tables {
 		table := &queryv1.Table{Name: t.Name, Description: t.Description}
 		for _, c := range t.Columns {
 			table.Columns = append(table.Columns, &queryv1.TableColumn{Name: c.Name, Type: c.Type, Description: c.Description})
