@@ -28,8 +28,8 @@ const (
 
 // Source is the stream as this package needs it.
 type Source interface {
-	State(ctx context.Context, lane stream.Lane) (stream.State, error)
-	FollowFrom(ctx context.Context, lane stream.Lane, seq uint64, fn func(stream.Message)) error
+	Ends(ctx context.Context, kind stream.Lane) (stream.Positions, error)
+	FollowFrom(ctx context.Context, from stream.Positions, fn func(stream.Message)) error
 }
 
 // Hub copies events from the stream to its viewers.
@@ -39,8 +39,8 @@ type Hub struct {
 
 	mu      sync.Mutex
 	viewers map[*viewer]struct{}
-	from    uint64        // where the first of them begins
-	changed chan struct{} // holds one token: the set of viewers is another
+	from    stream.Positions // where the first of them begins
+	changed chan struct{}    // holds one token: the set of viewers is another
 }
 
 // New makes a hub; Run makes it work.
@@ -72,7 +72,7 @@ func (h *Hub) follow(ctx context.Context) {
 	from := h.from
 	h.mu.Unlock()
 	ended := make(chan error, 1)
-	go func() { ended <- h.source.FollowFrom(ctx, stream.Live, from, h.deliver) }()
+	go func() { ended <- h.source.FollowFrom(ctx, from, h.deliver) }()
 	for {
 		select {
 		case err := <-ended:
@@ -158,7 +158,7 @@ func (h *Hub) everyone() []*viewer {
 
 // join admits a viewer: what is published after it returns will be shown.
 func (h *Hub) join(ctx context.Context, v *viewer) error {
-	state, err := h.source.State(ctx, stream.Live)
+	ends, err := h.source.Ends(ctx, stream.Live)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (h *Hub) join(ctx context.Context, v *viewer) error {
 		}
 	}
 	if len(h.viewers) == 0 {
-		h.from = state.LastSeq + 1
+		h.from = ends
 	}
 	h.viewers[v] = struct{}{}
 	h.announce()

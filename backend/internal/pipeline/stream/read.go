@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/causality-project/causality/backend/internal/platform/fault"
 	"github.com/nats-io/nats.go"
@@ -410,12 +413,45 @@ func (s *Stream) Follow(ctx context.Context, from Lane, fn func(Message)) error 
 	if err != nil {
 		return err
 	}
-	return s.FollowFrom(ctx, from, state.LastSeq+1, fn)
+	return s.followFrom(ctx, from, state.LastSeq+1, fn)
 }
 
-// FollowFrom is Follow from a sequence on that the caller knows, so that nothing
-// is lost between a promise to somebody and the first read.
-func (s *Stream) FollowFrom(ctx context.Context, from Lane, seq uint64, fn func(Message)) error {
+// Positions are places in several lanes: the next sequence to read of each.
+type Positions map[Lane]uint64
+
+// Ends tells where all lanes of a kind end now.
+func (s *Stream) Ends(ctx context.Context, kind Lane) (Positions, error) {
+	ends := Positions{}
+	for shard := range len(s.lanes) / 2 {
+		lane := laneOf(kind, shard)
+		state, err := s.State(ctx, lane)
+		if err != nil {
+			return nil, err
+		}
+		ends[lane] = state.LastSeq + 1
+	}
+	return ends, nil
+}
+
+// FollowFrom is Follow of several lanes at once, from positions that the caller
+// knows, so that nothing is lost between a promise to somebody and the first
+// read. fn is called for one message at a time.
+func (s *Stream) FollowFrom(ctx context.Context, from Positions, fn func(Message)) error {
+	var calling sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	for lane, seq := range from {
+		group.Go(func() error {
+			return s.followFrom(ctx, lane, seq, func(m Message) {
+				calling.Lock()
+				defer calling.Unlock()
+				fn(m)
+			})
+		})
+	}
+	return group.Wait()
+}
+
+func (s *Stream) followFrom(ctx context.Context, from Lane, seq uint64, fn func(Message)) error {
 	incarnation := s.Incarnation(from)
 	missed := int64(0)
 	for ctx.Err() == nil {

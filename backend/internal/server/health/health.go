@@ -143,7 +143,7 @@ func (h *Handler) streamComponent(ctx context.Context) *healthv1.Component {
 		component.Status, component.Message = "down", err.Error()
 		return component
 	}
-	for _, lane := range []stream.Lane{stream.Live, stream.Import} {
+	for _, lane := range h.cfg.Stream.Lanes() {
 		state, err := h.cfg.Stream.State(ctx, lane)
 		if err != nil {
 			component.Status, component.Message = "degraded", "The "+string(lane)+" lane cannot be read: "+err.Error()

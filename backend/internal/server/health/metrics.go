@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 )
 
 var (
@@ -34,7 +32,7 @@ func (h *Handler) Collect(metrics chan<- prometheus.Metric) {
 	lag := h.cfg.Lake.Lag(ctx)
 	gauge(lagDesc, lag.Oldest.Seconds())
 	gauge(p95Desc, lag.P95.Seconds())
-	for _, lane := range []stream.Lane{stream.Live, stream.Import} {
+	for _, lane := range h.cfg.Stream.Lanes() {
 		if state, err := h.cfg.Stream.State(ctx, lane); err == nil {
 			gauge(useDesc, float64(state.Bytes), string(lane))
 			gauge(maxDesc, float64(state.MaxBytes), string(lane))
