@@ -252,17 +252,22 @@ func (p *trendPlan) dayNumber(t time.Time) int64 {
 	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / 86_400
 }
 
+// date is the local date of an instant.
+func (p *trendPlan) date(t time.Time) string {
+	return "DATE '" + t.In(p.compiler.calendar.Zone()).Format(time.DateOnly) + "'"
+}
+
 // reduceDays is reduce over counts by day, and over the events of objects that
 // have no such counts.
 func (p *trendPlan) reduceDays(r reduction, gs []string) string {
 	from, to := p.from(), p.span.To
 	start, _ := p.compiler.calendar.Period(calendar.Day, to.Add(-time.Microsecond)) // to may be inside the last day that counts
 	const day = "(day - DATE '1970-01-01')"
-	inDays := []string{fmt.Sprintf("%s BETWEEN %d AND %d", day, p.dayNumber(from), p.dayNumber(start))}
+	inDays := []string{"day BETWEEN " + p.date(from) + " AND " + p.date(start)}
 	inEvents := []string{"ts >= " + instant(from), "ts < " + instant(to)}
 	if p.cut() {
 		before := p.buckets[0].Start
-		inDays = append(inDays, fmt.Sprintf("(%s < %d OR %s >= %d)", day, p.dayNumber(before), day, p.dayNumber(p.span.From)))
+		inDays = append(inDays, "(day < "+p.date(before)+" OR day >= "+p.date(p.span.From)+")")
 		inEvents = append(inEvents, "(ts < "+instant(before)+" OR ts >= "+instant(p.span.From)+")")
 	}
 	// The buckets in days, as if a day lasted a microsecond.

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/causality-project/causality/backend/internal/analysis/insights"
-	"github.com/causality-project/causality/backend/internal/analysis/query"
 	"github.com/causality-project/causality/backend/internal/analysis/query/querytest"
 	"github.com/causality-project/causality/backend/internal/platform/calendar"
 )
@@ -647,26 +646,23 @@ func TestTrendsAgreeWithTheReference(t *testing.T) {
 			for set := uint64(0); time.Now().Before(deadline); set++ {
 				r := rand.New(rand.NewPCG(seed+worker, set))
 				events := randomEvents(r, 1+r.IntN(120))
-				rows := make([]querytest.Event, len(events))
-				for i, e := range events {
-					rows[i] = e.Event
-				}
-				half := len(rows) / 2
-				snapshot := query.Snapshot{Objects: []query.Object{querytest.Write(t, 0, rows[half:])}}
-				if half > 0 {
-					snapshot.Objects = append(snapshot.Objects, querytest.Write(t, 0, rows[:half]))
-				}
-				service, err := insights.New(insights.Config{Engine: pool, Source: querytest.Source(snapshot), Now: func() time.Time { return now }})
+				snapshot := randomLayout(t, r, events)
+				engine := &recording{Engine: pool}
+				service, err := insights.New(insights.Config{Engine: engine, Source: querytest.Source(snapshot), Now: func() time.Time { return now }})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				for range 40 {
+				for i := range 40 {
 					if !time.Now().Before(deadline) {
 						break
 					}
 					spec := randomTrend(r)
-					ok := compareOnce(t, service, spec, events, now, fmt.Sprintf("CAUSALITY_TEST_SEED=%d worker %d set %d", seed, worker, set))
+					ok, shown := compareOnce(t, service, spec, events, now, fmt.Sprintf("CAUSALITY_TEST_SEED=%d worker %d set %d", seed, worker, set))
+					if i%8 == 0 && ok && !engine.sameRows(t, querytest.Source(snapshot), shown) {
+						ok = false
+						t.Errorf("CAUSALITY_TEST_SEED=%d worker %d set %d\n%+v\nshown\n%s\nrun\n%s", seed, worker, set, spec, shown, engine.last.SQL)
+					}
 					mu.Lock()
 					cases++
 					if !ok {
@@ -688,11 +684,11 @@ func TestTrendsAgreeWithTheReference(t *testing.T) {
 	}
 }
 
-func compareOnce(t *testing.T, service *insights.Service, spec insights.Trend, events []referenceEvent, now time.Time, seed string) bool {
+func compareOnce(t *testing.T, service *insights.Service, spec insights.Trend, events []referenceEvent, now time.Time, seed string) (same bool, shown string) {
 	answer, err := service.Trend(context.Background(), app, spec, false)
 	if err != nil {
 		t.Errorf("%s: %v\n%+v", seed, err, spec)
-		return false
+		return false, ""
 	}
 	zone, _ := calendar.LoadZone(spec.TimeZone)
 	weekStart := time.Monday
@@ -705,7 +701,7 @@ func compareOnce(t *testing.T, service *insights.Service, spec insights.Trend, e
 	buckets, _ := cal.Buckets(span, unit, now)
 	r := &reference{events: events, spec: spec, cal: cal, unit: unit, now: now, span: span, buckets: buckets}
 	want := r.answer()
-	same := len(want) == len(answer.Series)
+	same = len(want) == len(answer.Series)
 	for i := 0; same && i < len(want); i++ {
 		got := answer.Series[i]
 		same = got.ID == want[i].id && slices.Equal(got.Group, want[i].group) && agree(got.Total, want[i].total) && len(got.Points) == len(want[i].points)
@@ -728,5 +724,5 @@ func compareOnce(t *testing.T, service *insights.Service, spec insights.Trend, e
 		}
 		t.Errorf("%s\n%+v\ngot\n%s\nwant\n%s\n%s", seed, spec, render(answer.Series), strings.Join(lines, "\n"), answer.Meta.SQL)
 	}
-	return same
+	return same, answer.Meta.SQL
 }
