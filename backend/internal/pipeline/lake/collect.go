@@ -52,11 +52,13 @@ func (l *Lake) collectInBackground(ctx context.Context) {
 }
 
 // collectGarbage deletes the objects that left the manifest before the given
-// time and that no question of this process reads.
+// time and that neither a question of this process nor a published snapshot
+// reads.
 func (l *Lake) collectGarbage(ctx context.Context, before time.Time) error {
 	return l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `SELECT g.key FROM lake_garbage g WHERE g.removed_at < $1
 			AND NOT EXISTS (SELECT FROM lake_objects o WHERE o.key = g.key)
+			AND NOT EXISTS (SELECT FROM iceberg.held_objects h WHERE h.key = g.key)
 			ORDER BY g.removed_at LIMIT 1000 FOR UPDATE SKIP LOCKED`, before)
 		if err != nil {
 			return fmt.Errorf("list garbage: %w", err)

@@ -37,6 +37,10 @@ type Config struct {
 	Land     bool // run sinks: land what the stream holds
 	Maintain bool // merge, collect, publish, erase: what one replica does for all
 
+	// Publication mirrors the manifest into Iceberg while this process maintains;
+	// nil: nothing is published.
+	Publication *Publication
+
 	CacheDir   string        // for what can be made anew: seen ids; required
 	CacheBytes int64         // of seen ids mapped into memory; default 256 MiB
 	MaxRows    int           // of a run of the sink; default 50,000
@@ -155,6 +159,9 @@ func (l *Lake) maintain(ctx context.Context) error {
 		tasks.Go(func() { l.compactInBackground(ctx) })
 	}
 	tasks.Go(func() { l.collectInBackground(ctx) })
+	if l.cfg.Publication != nil {
+		tasks.Go(func() { l.cfg.Publication.Run(ctx) })
+	}
 	tasks.Wait()
 	return nil
 }

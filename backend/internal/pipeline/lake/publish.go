@@ -127,7 +127,7 @@ func NewPublication(cfg PublicationConfig) (*Publication, error) {
 
 // Run publishes until ctx ends. It retries whatever fails: the manifest keeps
 // what is to be published.
-func (p *Publication) Run(ctx context.Context) error {
+func (p *Publication) Run(ctx context.Context) {
 	ticker := time.NewTicker(p.cfg.Every)
 	defer ticker.Stop()
 	var sweepAt time.Time
@@ -142,7 +142,7 @@ func (p *Publication) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-ticker.C:
 		}
 	}
