@@ -91,14 +91,15 @@ type Planned struct {
 // that answer it exactly. The tables are those of the need alone: SQL that people
 // write gets TablesOf.
 func (s *Snapshot) Plan(need Need) Planned {
-	p := planner{snapshot: s, files: map[string]bool{}}
+	p := newPlanner(s)
+	p.Load = s.Load
 	p.Setup = slices.Clone(macros)
 	if need.Users {
 		p.view("lake_rows", p.whole(nil))
 		p.Setup = append(p.Setup, usersView)
 	}
 	if need.Events {
-		p.view("events", p.events(need, s.Objects))
+		p.view("events", p.events(need, nil))
 	}
 	if need.Days != nil {
 		p.days(*need.Days)
@@ -109,20 +110,34 @@ func (s *Snapshot) Plan(need Need) Planned {
 type planner struct {
 	Planned
 	snapshot *Snapshot
-	files    map[string]bool // that are counted
+	taken    []uint8 // by object: which of its files are read already
+}
+
+func newPlanner(s *Snapshot) *planner {
+	p := &planner{snapshot: s, taken: make([]uint8, len(s.Objects))}
+	p.Files = make([]string, 0, len(s.Objects))
+	return p
 }
 
 func (p *planner) view(name, body string) {
 	p.Setup = append(p.Setup, "CREATE VIEW "+name+" AS "+body)
 }
 
-func (p *planner) take(path string, rows, bytes int64) {
-	if !p.files[path] {
-		p.files[path] = true
+// take reads a file of the object at index, or the object itself for a nil one.
+func (p *planner) take(index int, smaller *Projection) (path string) {
+	o := &p.snapshot.Objects[index]
+	path, rows, bytes, bit := o.Path, o.Rows, o.Bytes, uint8(1)
+	if smaller != nil {
+		path, rows, bytes = smaller.Path, smaller.Rows, smaller.Bytes
+		bit = map[string]uint8{byEvent: 2, eventDays: 4, userDays: 8}[smaller.Kind]
+	}
+	if p.taken[index]&bit == 0 {
+		p.taken[index] |= bit
 		p.Files = append(p.Files, path)
 		p.Rows += rows
 		p.Bytes += bytes
 	}
+	return path
 }
 
 // open reports whether links must be applied to the object's rows.
@@ -160,18 +175,21 @@ func (s shape) has(i int) bool { return s.promoted[i/64]&(1<<(i%64)) != 0 }
 
 // scans are files by their shape, in a steady order.
 type scans struct {
+	index  map[shape]int
 	shapes []shape
-	paths  map[shape][]string
+	paths  [][]string
 }
 
 func (s *scans) add(of shape, path string) {
-	if s.paths == nil {
-		s.paths = map[shape][]string{}
+	i, known := s.index[of]
+	if !known {
+		if s.index == nil {
+			s.index = map[shape]int{}
+		}
+		i = len(s.shapes)
+		s.index[of], s.shapes, s.paths = i, append(s.shapes, of), append(s.paths, nil)
 	}
-	if _, known := s.paths[of]; !known {
-		s.shapes = append(s.shapes, of)
-	}
-	s.paths[of] = append(s.paths[of], path)
+	s.paths[i] = append(s.paths[i], path)
 }
 
 // body joins one SELECT a shape, or selects nothing with the types given.
@@ -181,7 +199,7 @@ func (s *scans) body(empty string, of func(shape shape, paths []string) string) 
 	}
 	parts := make([]string, len(s.shapes))
 	for i, shape := range s.shapes {
-		parts[i] = of(shape, s.paths[shape])
+		parts[i] = of(shape, s.paths[i])
 	}
 	return strings.Join(parts, " UNION ALL ")
 }
@@ -216,8 +234,7 @@ func (p *planner) whole(promoted []Promoted) string {
 		o := &p.snapshot.Objects[i]
 		of := shape{open: p.snapshot.open(o)}
 		of.promoted, _ = complete(o, index)
-		s.add(of, o.Path)
-		p.take(o.Path, o.Rows, o.Bytes)
+		s.add(of, p.take(i, nil))
 	}
 	columns := slices.Concat(eventColumns, rowColumns)
 	empty := make([]string, 0, len(columns)+len(promoted))
@@ -243,8 +260,8 @@ func (p *planner) whole(promoted []Promoted) string {
 	})
 }
 
-// events is the table events of a need over objects.
-func (p *planner) events(need Need, objects []Object) string {
+// events is the table events of a need over all objects, or some.
+func (p *planner) events(need Need, only func(index int) bool) string {
 	promoted := need.Promoted[:min(len(need.Promoted), maxPromoted)]
 	index := indexOf(promoted)
 	people := slices.Contains(need.Columns, "user_key")
@@ -253,21 +270,22 @@ func (p *planner) events(need Need, objects []Object) string {
 		slim = slim && hot[c]
 	}
 	var s scans
-	for i := range objects {
-		o := &objects[i]
+	for i := range p.snapshot.Objects {
+		if only != nil && !only(i) {
+			continue
+		}
+		o := &p.snapshot.Objects[i]
 		of := shape{open: people && p.snapshot.open(o)}
 		var all bool
 		of.promoted, all = complete(o, index)
 		if slim && all {
 			if smaller := p.snapshot.projection(o, byEvent, "", people); smaller != nil {
 				of.kind = byEvent
-				s.add(of, smaller.Path)
-				p.take(smaller.Path, smaller.Rows, smaller.Bytes)
+				s.add(of, p.take(i, smaller))
 				continue
 			}
 		}
-		s.add(of, o.Path)
-		p.take(o.Path, o.Rows, o.Bytes)
+		s.add(of, p.take(i, nil))
 	}
 	names := []string{"event", "ts"}
 	for _, c := range need.Columns {
@@ -320,7 +338,7 @@ func (p *planner) days(days Days) {
 		kind = eventDays
 	}
 	var s scans
-	var rest []Object
+	rest := make([]bool, len(p.snapshot.Objects))
 	for i := range p.snapshot.Objects {
 		o := &p.snapshot.Objects[i]
 		if !days.From.IsZero() && !o.MaxTS.IsZero() && o.MaxTS.Before(days.From) || !days.To.IsZero() && !o.MinTS.Before(days.To) {
@@ -328,11 +346,10 @@ func (p *planner) days(days Days) {
 		}
 		counts := p.snapshot.projection(o, kind, days.Zone, days.Users)
 		if counts == nil || o.MaxTS.IsZero() || !days.Whole(o.MinTS, o.MaxTS) {
-			rest = append(rest, *o)
+			rest[i] = true
 			continue
 		}
-		s.add(shape{kind: kind, open: days.Users && p.snapshot.open(o)}, counts.Path)
-		p.take(counts.Path, counts.Rows, counts.Bytes)
+		s.add(shape{kind: kind, open: days.Users && p.snapshot.open(o)}, p.take(i, counts))
 	}
 	list := []string{"event", "day", "user_key", "n"}
 	if !days.Event {
@@ -344,7 +361,7 @@ func (p *planner) days(days Days) {
 	if days.Users {
 		need.Columns = []string{"user_key"}
 	}
-	p.view("event_rest", p.events(need, rest))
+	p.view("event_rest", p.events(need, func(i int) bool { return rest[i] }))
 }
 
 // read selects columns of files; those that are open get the newest person
@@ -385,7 +402,12 @@ func (p *planner) read(columns, paths []string, open bool, where string) string 
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(Text(path))
+		if strings.IndexByte(path, '\'') >= 0 {
+			path = strings.ReplaceAll(path, "'", "''")
+		}
+		b.WriteByte('\'')
+		b.WriteString(path)
+		b.WriteByte('\'')
 	}
 	b.WriteString("], hive_partitioning = false) r" + joins)
 	if where != "" {

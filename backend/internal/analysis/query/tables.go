@@ -1,6 +1,7 @@
 package query
 
 import (
+	"context"
 	"slices"
 	"strings"
 )
@@ -11,6 +12,10 @@ type Tables struct {
 	Files []string
 	Links Links // empty maps unless an object needs them
 	Setup []string
+
+	// Load makes Files hold columns before they are read; see Snapshot.Load. It
+	// is nil when they are whole.
+	Load func(ctx context.Context, paths, columns []string) error
 }
 
 // Names are the tables that SQL may name.
@@ -161,7 +166,8 @@ func makeMacros() []string {
 func TablesOf(s Snapshot) Tables { return s.all().Tables }
 
 func (s *Snapshot) all() Planned {
-	p := planner{snapshot: s, files: make(map[string]bool, len(s.Objects))}
+	p := newPlanner(s)
+	p.Load = s.Load
 	promoted := s.Promoted[:min(len(s.Promoted), maxPromoted)]
 	p.Setup = slices.Clone(macros)
 	p.view("lake_rows", p.whole(promoted))
