@@ -28,12 +28,12 @@ type plan struct {
 	ids    []event.ID
 	marks  []mark
 
-	order    []uint32 // the rows that stay, by (user_key, ts, event_id)
-	partOf   []uint16 // by place in order: index of its slot
-	slots    []*slot
-	repeated int64
-	removed  int64
-	moved    int // rows that are not where their input's order has them
+	order     []uint32 // the rows that stay, by (user_key, ts, event_id)
+	partOf    []uint16 // by place in order: index of its slot
+	slots     []*slot
+	displaced []uint32 // of order, those that are not where their input's order has them
+	repeated  int64
+	removed   int64
 }
 
 // mark says why a row is not simply taken from its input's order.
@@ -192,11 +192,11 @@ func (p *plan) resolve(ctx context.Context) error {
 		if p.job.Stale == nil || !p.job.Stale[i] {
 			continue
 		}
-		users, err := readTexts(ctx, p.job, in, parquetv1.ColUserID)
+		users, err := textsOf(ctx, p.job, in, parquetv1.ColUserID)
 		if err != nil {
 			return fmt.Errorf("input %d: %w", i, err)
 		}
-		visitors, err := readTexts(ctx, p.job, in, parquetv1.ColAnonymousID)
+		visitors, err := textsOf(ctx, p.job, in, parquetv1.ColAnonymousID)
 		if err != nil {
 			return fmt.Errorf("input %d: %w", i, err)
 		}
@@ -235,7 +235,7 @@ func (p *plan) refuse(ctx context.Context) error {
 	for i, in := range p.job.Inputs {
 		var columns [4]texts
 		for n, column := range []int{parquetv1.ColEvent, parquetv1.ColType, parquetv1.ColUserID, parquetv1.ColAnonymousID} {
-			read, err := readTexts(ctx, p.job, in, column)
+			read, err := textsOf(ctx, p.job, in, column)
 			if err != nil {
 				return fmt.Errorf("input %d: %w", i, err)
 			}
@@ -281,50 +281,6 @@ func typeOf(text string) event.Type {
 	return 0
 }
 
-// texts is a column of text of one input: a code by row, and what it means.
-type texts struct {
-	codes  []int32 // -1: absent
-	values []string
-}
-
-func (t *texts) text(row int) string {
-	if code := t.codes[row]; code >= 0 {
-		return t.values[code]
-	}
-	return ""
-}
-
-func readTexts(ctx context.Context, job *Job, in *parquetv1.File, column int) (texts, error) {
-	t := texts{codes: make([]int32, 0, in.Rows())}
-	known := map[string]int32{}
-	intern := func(value []byte) int32 {
-		code, ok := known[string(value)]
-		if !ok {
-			code = int32(len(t.values))
-			t.values = append(t.values, string(value))
-			known[t.values[code]] = code
-		}
-		return code
-	}
-	err := in.Texts(column, func(text *parquetv1.Text, _ bool) error {
-		text.Values(func(value []byte) {
-			switch last := len(t.codes) - 1; {
-			case value == nil:
-				t.codes = append(t.codes, -1)
-			case last >= 0 && t.codes[last] >= 0 && t.values[t.codes[last]] == string(value):
-				t.codes = append(t.codes, t.codes[last])
-			default:
-				t.codes = append(t.codes, intern(value))
-			}
-		})
-		return job.Pace(ctx)
-	})
-	if err == nil && int64(len(t.codes)) != in.Rows() {
-		err = fmt.Errorf("column %d has %d rows, the footer states %d", column, len(t.codes), in.Rows())
-	}
-	return t, err
-}
-
 func (p *plan) compare(a, b uint32) int {
 	if c := cmp.Compare(p.keys[a], p.keys[b]); c != 0 {
 		return c
@@ -361,8 +317,8 @@ func (p *plan) sort(ctx context.Context) error {
 		}
 		runs.add(run{next: p.starts[i], end: p.starts[i+1]})
 	}
-	p.moved = len(displaced)
 	slices.SortFunc(displaced, p.compare)
+	p.displaced = displaced
 	runs.add(run{rows: displaced})
 	p.order = make([]uint32, 0, left)
 	for len(runs.heads) > 0 {

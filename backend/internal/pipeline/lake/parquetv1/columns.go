@@ -11,20 +11,24 @@ import (
 	"github.com/causality-project/causality/backend/internal/platform/event"
 )
 
-// Text is some consecutive values of a column of text. Values are codes into a
-// dictionary where the page has one, so that equal texts are looked at once; or
-// they lie one after the other in Bytes. Its memory is reused after the yield.
+// Text is a page of a column of text. Its values are codes into a dictionary
+// where the page has one, so that equal texts need to be looked at once.
 type Text struct {
-	Rows   int
-	levels []byte // by row, 0: absent; nil: none is
+	Rows int
+	// NewDictionary tells that codes of this page and later ones are of another
+	// dictionary than those before.
+	NewDictionary bool
+
+	levels []byte // by row, 0: absent; nil: all rows have a value
 	dict   parquet.Dictionary
-	codes  []int32  // of those present
-	bytes  []byte   // or their text,
-	starts []uint32 // value i is bytes[starts[i]:starts[i+1]]
+	codes  []int32 // of the values; or they are
+	bytes  []byte  // bytes[starts[i]:starts[i+1]]
+	starts []uint32
+	row    int // next to be given by Value
+	value  int // likewise
 }
 
-// Dictionary is the number of distinct values that codes refer to; zero without
-// a dictionary.
+// Dictionary is the number of texts that codes stand for; 0: there are no codes.
 func (t *Text) Dictionary() int {
 	if t.dict == nil {
 		return 0
@@ -32,59 +36,98 @@ func (t *Text) Dictionary() int {
 	return t.dict.Len()
 }
 
-// Entry is a value of the dictionary.
+// Entry is the text that a code stands for.
 func (t *Text) Entry(code int32) []byte { return t.dict.Index(code).ByteArray() }
 
-// Codes are the dictionary codes of the rows that have a value, in order.
+// Codes are the codes of the rows that have a value, in order.
 func (t *Text) Codes() []int32 { return t.codes }
 
-// Present reports by row whether it has a value; nil: all have.
+// Present says by row whether it has a value, 0: no; nil: all have.
 func (t *Text) Present() []byte { return t.levels }
 
-// Values calls yield with each row's value, nil where absent.
-func (t *Text) Values(yield func(value []byte)) {
-	next := 0
-	for i := range t.Rows {
-		if t.levels != nil && t.levels[i] == 0 {
-			yield(nil)
-			continue
-		}
-		yield(t.value(next))
-		next++
+// Value is the next row's text, valid as long as the page; nil: it has none.
+func (t *Text) Value() []byte {
+	present := t.levels == nil || t.levels[t.row] != 0
+	t.row++
+	if !present {
+		return nil
 	}
-}
-
-func (t *Text) value(i int) []byte {
+	t.value++
 	if t.dict != nil {
-		return t.Entry(t.codes[i])
+		return t.Entry(t.codes[t.value-1])
 	}
-	// Never nil, which stands for absent.
-	return t.bytes[t.starts[i]:t.starts[i+1]:t.starts[i+1]]
+	from, to := t.starts[t.value-1], t.starts[t.value]
+	return t.bytes[from:to:to] // empty is not nil
 }
 
-// Texts reads a column of text in file order. newDictionary tells that the codes
-// of this and later yields are of another dictionary than before.
-func (f *File) Texts(column int, yield func(text *Text, newDictionary bool) error) error {
-	text := Text{}
-	for _, group := range f.file.RowGroups() {
-		newDictionary := true
-		err := eachPage(group.ColumnChunks()[column], func(page parquet.Page) error {
-			text = Text{Rows: int(page.NumRows()), levels: page.DefinitionLevels(), dict: page.Dictionary()}
-			values := page.Data()
-			if text.dict != nil {
-				text.codes = values.Int32()
-			} else {
-				text.bytes, text.starts = values.ByteArray()
+// TextReader reads a column of text page by page.
+type TextReader struct {
+	file   *File
+	column int
+	group  int
+	fresh  bool // the next page is the first of its row group
+	pages  parquet.Pages
+	page   parquet.Page
+	text   Text
+}
+
+// Texts reads a column of text in file order. The caller closes the reader.
+func (f *File) Texts(column int) *TextReader { return &TextReader{file: f, column: column} }
+
+// Next is the next page, valid until the next call, or io.EOF.
+func (r *TextReader) Next() (*Text, error) {
+	r.release()
+	for {
+		if r.pages == nil {
+			groups := r.file.file.RowGroups()
+			if r.group == len(groups) {
+				return nil, io.EOF
 			}
-			fresh := newDictionary
-			newDictionary = false
-			return yield(&text, fresh)
-		})
-		if err != nil {
-			return fmt.Errorf("read column %s: %w", f.names[column], err)
+			r.pages = groups[r.group].ColumnChunks()[r.column].Pages()
+			r.group++
+			r.fresh = true
 		}
+		page, err := r.pages.ReadPage()
+		if errors.Is(err, io.EOF) {
+			err = r.pages.Close()
+			r.pages = nil
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read column %s: %w", r.file.names[r.column], err)
+		}
+		r.page = page
+		r.text = Text{Rows: int(page.NumRows()), NewDictionary: r.fresh, levels: page.DefinitionLevels(), dict: page.Dictionary()}
+		values := page.Data()
+		if r.text.dict != nil {
+			r.text.codes = values.Int32()
+		} else {
+			r.text.bytes, r.text.starts = values.ByteArray()
+		}
+		r.fresh = false
+		return &r.text, nil
 	}
-	return nil
+}
+
+func (r *TextReader) release() {
+	if r.page != nil {
+		parquet.Release(r.page)
+		r.page = nil
+	}
+}
+
+// Close ends the reading; it may be called again.
+func (r *TextReader) Close() error {
+	r.release()
+	r.group = len(r.file.file.RowGroups())
+	if r.pages == nil {
+		return nil
+	}
+	pages := r.pages
+	r.pages = nil
+	return pages.Close()
 }
 
 // Int64s reads a column of 64-bit values, numbers with a fraction as their bits,

@@ -1,11 +1,16 @@
 package parquetv1
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/columnar"
 )
 
 const (
@@ -52,4 +57,40 @@ func promotedOf(name string, column *parquet.Column) (Promoted, error) {
 		return Promoted{Name: property, Number: true}, nil
 	}
 	return Promoted{}, fmt.Errorf("column %q is neither text nor a number", name)
+}
+
+// base is the layout without promoted columns.
+var base = columnar.MustLayoutOf(schema).Filter("event_id", "user_key").NoBounds("event_id", "context", "properties", "traits")
+
+// LayoutWith is this layout with columns for promoted properties behind it.
+func LayoutWith(promoted []Promoted) *columnar.Layout { return AddPromoted(base, promoted) }
+
+// AddPromoted is a layout with columns for promoted properties behind it.
+func AddPromoted(layout *columnar.Layout, promoted []Promoted) *columnar.Layout {
+	for _, p := range promoted {
+		if p.Number {
+			layout = layout.WithNumber(p.Column())
+		} else {
+			layout = layout.WithText(p.Column())
+		}
+	}
+	return layout
+}
+
+// Metadata adds to an object's metadata what every file of this layout has:
+// its version and which of its promoted columns are complete.
+func Metadata(metadata map[string]string, complete []string) (map[string]string, error) {
+	all := maps.Clone(metadata)
+	if all == nil {
+		all = map[string]string{}
+	}
+	all[SchemaKey] = strconv.Itoa(Version)
+	if len(complete) > 0 {
+		list, err := json.Marshal(complete)
+		if err != nil {
+			return nil, fmt.Errorf("list the complete columns: %w", err)
+		}
+		all[CompleteKey] = string(list)
+	}
+	return all, nil
 }
