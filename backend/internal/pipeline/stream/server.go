@@ -64,11 +64,24 @@ func (s *Stream) dial(ctx context.Context, l *link) (err error) {
 	}
 	for {
 		err = s.create(ctx, l)
-		if err == nil || l.alone || !isLeaderless(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders) &&
-			!errors.Is(err, nats.ErrDisconnected) && !errors.Is(err, nats.ErrReconnectBufExceeded) || !s.patient(ctx, s.waitingFor(l), err) {
+		if err == nil || l.alone || !passes(err) || !s.patient(ctx, s.waitingFor(l), err) {
 			return err
 		}
 	}
+}
+
+// passes reports whether an error is one of a cluster that is not complete yet,
+// or changes its leader.
+func passes(err error) bool {
+	for _, known := range []error{
+		context.DeadlineExceeded, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+		nats.ErrReconnectBufExceeded, jetstream.ErrStreamNotFound, // that another replica is about to make
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return isLeaderless(err)
 }
 
 // patient pauses, says now and then what it waits for, and reports false when
@@ -256,8 +269,14 @@ func (l serverLog) Noticef(format string, v ...any) { l.at(slog.LevelDebug, form
 func (l serverLog) Debugf(string, ...any)           {}
 func (l serverLog) Tracef(string, ...any)           {}
 func (l serverLog) Warnf(format string, v ...any)   { l.at(slog.LevelWarn, format, v) }
-func (l serverLog) Errorf(format string, v ...any)  { l.at(slog.LevelError, format, v) }
-func (l serverLog) Fatalf(format string, v ...any)  { l.at(slog.LevelError, format, v) }
+func (l serverLog) Errorf(format string, v ...any) {
+	if strings.HasPrefix(format, "Error trying to connect to route") {
+		l.at(slog.LevelDebug, format, v) // once a second; the watch says who is away
+		return
+	}
+	l.at(slog.LevelError, format, v)
+}
+func (l serverLog) Fatalf(format string, v ...any) { l.at(slog.LevelError, format, v) }
 
 func (l serverLog) at(level slog.Level, format string, v []any) {
 	ctx := context.Background() // the server logs outside any request

@@ -514,7 +514,19 @@ func (s *Stream) learn(ctx context.Context, l *link, ln *lane, info *jetstream.S
 // ensure creates a stream with a fresh incarnation, or adapts the limits of an
 // existing one and keeps its incarnation.
 func (s *Stream) ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
-	have, err := js.Stream(ctx, want.Name)
+	// A server that has no leader yet does not answer at all: each question has
+	// its own limit, and the whole is tried again.
+	ask := func(call func(ctx context.Context) (jetstream.Stream, error)) (jetstream.Stream, error) {
+		ctx, cancel := context.WithTimeout(ctx, ackWait)
+		defer cancel()
+		return call(ctx)
+	}
+	look := func(ctx context.Context) (jetstream.Stream, error) {
+		ctx, cancel := context.WithTimeout(ctx, answerWait)
+		defer cancel()
+		return js.Stream(ctx, want.Name)
+	}
+	have, err := ask(look)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		fresh := want
 		fresh.Metadata = maps.Clone(want.Metadata)
@@ -522,9 +534,9 @@ func (s *Stream) ensure(ctx context.Context, js jetstream.JetStream, want jetstr
 			fresh.Metadata = map[string]string{}
 		}
 		fresh.Metadata[incarnationKey] = newIncarnation()
-		have, err = js.CreateStream(ctx, fresh)
+		have, err = ask(func(ctx context.Context) (jetstream.Stream, error) { return js.CreateStream(ctx, fresh) })
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was first
-			have, err = js.Stream(ctx, want.Name)
+			have, err = ask(look)
 		}
 	}
 	if err != nil {
@@ -547,7 +559,8 @@ func (s *Stream) ensure(ctx context.Context, js jetstream.JetStream, want jetstr
 		return info, nil
 	}
 	want.Metadata = metadata
-	if have, err = js.UpdateStream(ctx, want); err != nil {
+	have, err = ask(func(ctx context.Context) (jetstream.Stream, error) { return js.UpdateStream(ctx, want) })
+	if err != nil {
 		return nil, fmt.Errorf("change the limits of stream %s: %w", want.Name, err)
 	}
 	return have.CachedInfo(), nil
