@@ -29,6 +29,7 @@ type field struct {
 	container string // a column of JSON; empty: none
 	pointer   string // into container, as a literal
 	number    bool   // column holds numbers; only they are asked for
+	scalar    bool   // no event has a list there
 }
 
 // compiler turns conditions into SQL over the events table. The question has
@@ -38,6 +39,7 @@ type compiler struct {
 	span     calendar.Span
 	now      time.Time
 	shadowed func(property string) bool // a JSON property has this column's name
+	listed   func(property string) bool // an event may hold a list under this name; nil: any may
 	reads    *reads                     // nil: for people
 }
 
@@ -54,6 +56,7 @@ func (c *compiler) plainField(property string) field {
 			f.container = ""
 		}
 	}
+	f.scalar = f.container == "" || c.listed != nil && !c.listed(property)
 	return f
 }
 
@@ -85,13 +88,16 @@ func (f field) values() string {
 // holds is true where the condition holds for the value, or for any element of a
 // list. It is never NULL.
 func (f field) holds(condition func(text string) string) string {
-	if f.container == "" {
-		return "coalesce(" + condition(f.column) + ", false)"
+	if f.scalar && !f.number {
+		return "coalesce(" + condition(f.text()) + ", false)"
 	}
 	json := "json_extract_string(" + f.container + ", " + f.pointer + ")"
 	out := "CASE "
 	if f.column != "" {
 		out += "WHEN " + f.column + " IS NOT NULL THEN " + condition(f.column) + " "
+	}
+	if f.scalar {
+		return "coalesce(" + out + "ELSE " + condition("property_text("+f.container+", "+f.pointer+")") + " END, false)"
 	}
 	return "coalesce(" + out + "WHEN left(" + json + ", 1) = '[' THEN list_bool_or(list_transform(property_values(" + f.container + ", " + f.pointer +
 		"), lambda e: coalesce(" + condition("e") + ", false))) ELSE " + condition("property_text("+f.container+", "+f.pointer+")") + " END, false)"

@@ -101,6 +101,16 @@ func randomLayout(t testing.TB, r *rand.Rand, events []referenceEvent) query.Sna
 	return s
 }
 
+// holdsLists is what the catalog knows of the events.
+func holdsLists(events []referenceEvent) func(context.Context, string, string) (bool, error) {
+	return func(_ context.Context, _, name string) (bool, error) {
+		return slices.ContainsFunc(events, func(e referenceEvent) bool {
+			_, list := e.properties[name].([]any)
+			return list
+		}), nil
+	}
+}
+
 // recording keeps the last request.
 type recording struct {
 	query.Engine

@@ -25,6 +25,9 @@ type Config struct {
 	// this name. It spares reading all properties when people ask for a column of
 	// the same name, such as country. Optional; nil and errors mean yes.
 	HasProperty func(ctx context.Context, appID, name string) (bool, error)
+	// HoldsLists says whether any event of an app holds a list under this name.
+	// It spares taking every value for one. Optional; nil and errors mean yes.
+	HoldsLists func(ctx context.Context, appID, name string) (bool, error)
 	CacheBytes  int64            // of kept answers; default 64 MiB
 	Now         func() time.Time // default time.Now
 }
@@ -148,23 +151,23 @@ func (s *Service) plan(ctx context.Context, app query.App, spec *Trend, now time
 	if err != nil {
 		return nil, err
 	}
-	plan := &trendPlan{spec: spec, compiler: &compiler{calendar: cal, now: now, shadowed: s.shadowed(ctx, app)}}
+	plan := &trendPlan{spec: spec, compiler: &compiler{calendar: cal, now: now, shadowed: told(ctx, app, s.cfg.HasProperty), listed: told(ctx, app, s.cfg.HoldsLists)}}
 	return s.over(plan, span, nil)
 }
 
-// shadowed tells which columns have a JSON property of the same name, asking once
-// a name. It is called while SQL is written, after the snapshot is taken: what the
-// snapshot holds is then known.
-func (s *Service) shadowed(ctx context.Context, app query.App) func(property string) bool {
-	if s.cfg.HasProperty == nil {
+// told asks the catalog something of properties, once a name. It is called while
+// SQL is written, after the snapshot is taken: what the snapshot holds is then
+// known.
+func told(ctx context.Context, app query.App, ask func(ctx context.Context, appID, name string) (bool, error)) func(property string) bool {
+	if ask == nil {
 		return func(string) bool { return true }
 	}
 	known := map[string]bool{}
 	return func(property string) bool {
 		answer, ok := known[property]
 		if !ok {
-			has, err := s.cfg.HasProperty(ctx, app.ID, property)
-			answer = has || err != nil
+			yes, err := ask(ctx, app.ID, property)
+			answer = yes || err != nil
 			known[property] = answer
 		}
 		return answer
@@ -294,7 +297,7 @@ func (s *Service) Values(ctx context.Context, app query.App, property string, ev
 }
 
 func (s *Service) valuesSince(ctx context.Context, app query.App, property string, events []string, contains string, limit int, from time.Time) ([]PropertyValue, error) {
-	c := &compiler{calendar: utcCalendar, shadowed: s.shadowed(ctx, app)}
+	c := &compiler{calendar: utcCalendar, shadowed: told(ctx, app, s.cfg.HasProperty), listed: told(ctx, app, s.cfg.HoldsLists)}
 	snapshot, err := s.cfg.Source.Snapshot(ctx, app.ID, from, time.Time{})
 	if err != nil {
 		return nil, err

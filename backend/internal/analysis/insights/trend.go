@@ -157,7 +157,7 @@ func bucketOf(us string, buckets []calendar.Bucket) string {
 // group is the expression of a breakdown; lists need unnesting.
 func (p *trendPlan) group(b Breakdown) (expression string, list bool) {
 	f := p.compiler.where(&Filter{Property: b.Property, Source: b.Source})
-	if f.container == "" {
+	if f.scalar {
 		return f.text(), false
 	}
 	return f.values(), true

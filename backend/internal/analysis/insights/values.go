@@ -24,7 +24,7 @@ func valuesSQL(c *compiler, property string, events []string, contains string, l
 	}
 	f := c.field(property)
 	value := f.text()
-	if f.container != "" {
+	if !f.scalar {
 		value = "unnest(list_distinct(" + f.values() + "))"
 	}
 	keep := "value IS NOT NULL AND length(value) <= 500"

@@ -90,6 +90,29 @@ func (c *Catalog) HasProperty(ctx context.Context, appID, name string) (bool, er
 	return has, nil
 }
 
+// HoldsLists reports whether any event of the app may hold a list under this
+// name: seen with one, or beyond the names that are kept.
+func (c *Catalog) HoldsLists(ctx context.Context, appID, name string) (bool, error) {
+	workspaceID, err := tenancy.Workspace(ctx)
+	if err != nil {
+		return false, err
+	}
+	if len(name) > maxNameBytes || name != Storable(name) {
+		return true, nil // kept under another name
+	}
+	var holds bool
+	err = c.db.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `
+			SELECT EXISTS (SELECT FROM catalog_properties WHERE workspace_id = $1 AND app_id = $2 AND name = $3 AND types & $4 <> 0)
+			  OR EXISTS (SELECT FROM catalog_events WHERE workspace_id = $1 AND app_id = $2 AND names_cut > 0)`,
+			workspaceID, appID, name, int16(List)).Scan(&holds)
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for lists: %w", err)
+	}
+	return holds, nil
+}
+
 // Properties lists what the chosen events carry, or all events for none chosen:
 // the properties by coverage, then the built-in columns. truncated says that an
 // event has carried more names than are kept or listed.

@@ -92,3 +92,23 @@ func TestPromotionsAreBounded(t *testing.T) {
 		t.Errorf("after one was demoted: %v", err)
 	}
 }
+
+func TestListsAreKnownOfAProperty(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	c := New(h.db)
+	h.observe(c, sent("buy", `{"plan":"pro","tags":["a"],"sometimes":1}`, today), sent("sell", `{"sometimes":[]}`, today))
+	for name, want := range map[string]bool{"plan": false, "unseen": false, "tags": true, "sometimes": true, "a\x00b": true, strings.Repeat("x", 401): true} {
+		got, err := c.HoldsLists(h.ctx, h.app, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Errorf("%.20q holds lists: %v, want %v", name, got, want)
+		}
+	}
+	h.exec(`UPDATE catalog_events SET names_cut = 1 WHERE name = 'buy'`)
+	if got, err := c.HoldsLists(h.ctx, h.app, "plan"); err != nil || !got {
+		t.Errorf("with names cut: %v, %v, want true", got, err)
+	}
+}
