@@ -15,6 +15,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
+	"github.com/causality-project/causality/backend/internal/platform/objstore"
 )
 
 // manifestKey is the metadata entry of an object that holds its manifest row.
@@ -241,6 +242,13 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 		}
 	}
 	snapshot.release = l.leases.hold(keys)
+	if remote, ok := l.cfg.Objects.(objstore.Remote); ok {
+		release, unpin := snapshot.release, remote.Pin(keys)
+		snapshot.release = func() { release(); unpin() }
+		remotePaths(remote, snapshot.Objects)
+		snapshot.Load = l.loader(remote, snapshot.Objects)
+		return snapshot, nil
+	}
 	if err := l.localPaths(ctx, snapshot.Objects); err != nil {
 		snapshot.Release()
 		return nil, fmt.Errorf("snapshot: %w", err)
@@ -263,6 +271,16 @@ func (l *Lake) localPaths(ctx context.Context, objects []Object) (err error) {
 		}
 	}
 	return nil
+}
+
+func remotePaths(remote objstore.Remote, objects []Object) {
+	for i := range objects {
+		o := &objects[i]
+		o.Path = remote.Path(o.Key)
+		for j := range o.Projections {
+			o.Projections[j].Path = remote.Path(o.Projections[j].Key)
+		}
+	}
 }
 
 func orNil(t time.Time) *time.Time {

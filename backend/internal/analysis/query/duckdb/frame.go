@@ -143,6 +143,7 @@ type job struct {
 	SQL         string   `json:"sql"`
 	Params      []any    `json:"params"`
 	Trusted     bool     `json:"trusted"`
+	Plan        bool     `json:"plan"` // do not run it: answer with the columns that it reads in files
 	MaxRows     int64    `json:"maxRows"`
 	MaxBytes    int64    `json:"maxBytes"`
 	MemoryBytes int64    `json:"memoryBytes"`

@@ -147,6 +147,14 @@ func (p *Pool) Close(ctx context.Context) error {
 
 // Query implements query.Engine.
 func (p *Pool) Query(ctx context.Context, request query.Request, sink query.Sink) (query.Done, error) {
+	if request.Tables.Load != nil {
+		return p.queryLoaded(ctx, request, sink)
+	}
+	return p.run(ctx, request, false, sink)
+}
+
+// run takes a turn and a child for one job: the query, or only its plan.
+func (p *Pool) run(ctx context.Context, request query.Request, plan bool, sink query.Sink) (query.Done, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -167,7 +175,7 @@ func (p *Pool) Query(ctx context.Context, request query.Request, sink query.Sink
 	if err != nil {
 		return query.Done{}, fault.Wrap(err, fault.Unavailable, "The query engine could not be started; see Health.")
 	}
-	done, reusable, err := c.query(ctx, number, request, sink, p.cfg)
+	done, reusable, err := c.query(ctx, number, request, plan, sink, p.cfg)
 	if reusable && residentBytes(c.cmd.Process.Pid) < keepResident {
 		p.keep(c)
 	} else {
@@ -334,8 +342,8 @@ func (c *child) end() {
 }
 
 // query runs one request. reusable says that the child can take another.
-func (c *child) query(ctx context.Context, number uint64, request query.Request, sink query.Sink, cfg Config) (done query.Done, reusable bool, err error) {
-	timeout := cmp.Or(request.Timeout, 60*time.Second)
+func (c *child) query(ctx context.Context, number uint64, request query.Request, plan bool, sink query.Sink, cfg Config) (done query.Done, reusable bool, err error) {
+	timeout := cmp.Or(request.Timeout, defaultTimeout)
 	timed, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
@@ -358,7 +366,7 @@ func (c *child) query(ctx context.Context, number uint64, request query.Request,
 		<-finished
 	}()
 	write.Lock()
-	err = c.send(number, request, cfg)
+	err = c.send(number, request, plan, cfg)
 	write.Unlock()
 	var sinkErr error
 	if err == nil {
@@ -380,7 +388,9 @@ func (c *child) query(ctx context.Context, number uint64, request query.Request,
 	case timed.Err() != nil:
 		return done, reusable, fault.New(fault.Exhausted, "Stopped at the %s limit; choose a shorter range or fewer rows.", limitText(timeout))
 	case f != nil && fault.Kind(f.Kind) == fault.Internal:
-		return done, reusable, fmt.Errorf("query engine: %s", f.Message)
+		return done, reusable, &brokenError{fmt.Errorf("query engine: %s", f.Message)}
+	case f != nil && fault.Kind(f.Kind) == fault.Unavailable:
+		return done, reusable, &brokenError{fault.New(fault.Unavailable, "%s", f.Message)}
 	case f != nil:
 		out := fault.New(fault.Kind(f.Kind), "%s", f.Message)
 		if out.Kind == fault.Invalid {
@@ -405,7 +415,7 @@ func limitText(d time.Duration) string {
 	return fmt.Sprintf("%g s", d.Seconds())
 }
 
-func (c *child) send(number uint64, r query.Request, cfg Config) error {
+func (c *child) send(number uint64, r query.Request, plan bool, cfg Config) error {
 	for _, frame := range linkFrames(r.Tables.Links) {
 		if err := writeFrame(c.in, frame.kind, frame.payload); err != nil {
 			return err
@@ -425,7 +435,7 @@ func (c *child) send(number uint64, r query.Request, cfg Config) error {
 		}
 	}
 	payload, err := json.Marshal(job{
-		Number: number, Zone: cmp.Or(r.Zone, "UTC"), Files: files, Setup: setup, SQL: r.SQL, Params: r.Params, Trusted: r.Trusted,
+		Number: number, Zone: cmp.Or(r.Zone, "UTC"), Files: files, Setup: setup, SQL: r.SQL, Params: r.Params, Trusted: r.Trusted, Plan: plan,
 		MaxRows: r.MaxRows, MaxBytes: r.MaxBytes, MemoryBytes: cfg.MemoryBytes, Threads: cfg.Threads, TempDir: filepath.Join(cmp.Or(c.lent[c.temp], c.temp), "spill"), TempBytes: cfg.TempBytes,
 	})
 	if err != nil {

@@ -219,6 +219,17 @@ func (w *worker) run(ctx context.Context, j job, links map[frameKind][]byte) (qu
 	if err != nil {
 		return query.Done{}, err
 	}
+	if j.Plan {
+		if columns = nil; !s.explain {
+			if columns, err = scannedColumns(ctx, conn, wrapped, params); err != nil {
+				return query.Done{}, err
+			}
+		}
+		if err := w.sendJSON(frameColumns, columns); err != nil {
+			return query.Done{}, errPipe{err}
+		}
+		return query.Done{}, nil
+	}
 	rows, err := conn.QueryContext(ctx, wrapped, params...)
 	if err != nil {
 		return query.Done{}, err
