@@ -58,6 +58,7 @@ type platform struct {
 	t       *testing.T
 	data    string
 	address string
+	args    []string // of serve, beside data and address
 	process *exec.Cmd
 	stderr  *lockedBuffer
 	exited  chan struct{}
@@ -122,7 +123,7 @@ func (p *platform) start(env ...string) {
 func (p *platform) launch(env ...string) {
 	p.t.Helper()
 	p.stderr = &lockedBuffer{}
-	p.process = exec.Command(binary, "serve", "--data", p.data, "--listen", p.address)
+	p.process = exec.Command(binary, append([]string{"serve", "--data", p.data, "--listen", p.address}, p.args...)...)
 	p.process.Env = append(os.Environ(), env...)
 	p.process.Stdout, p.process.Stderr = p.stderr, p.stderr
 	if err := p.process.Start(); err != nil {

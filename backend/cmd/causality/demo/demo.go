@@ -95,7 +95,7 @@ func Seed(ctx context.Context, opts Seeding, now time.Time) (events int64, err e
 				continue
 			}
 			events++
-			if err = sender.Add(send.Item{Event: e.message(), Line: events}); err != nil {
+			if err = sender.Add(send.Item{Event: e.Message(), Line: events}); err != nil {
 				break
 			}
 		}
@@ -108,8 +108,8 @@ func Seed(ctx context.Context, opts Seeding, now time.Time) (events int64, err e
 	return events, story.save()
 }
 
-// message is the event as the bulk lane takes it.
-func (e *Event) message() *eventv1.Event {
+// Message is the event as the bulk lane takes it.
+func (e *Event) Message() *eventv1.Event {
 	m := &eventv1.Event{
 		Id: e.idText(), Type: eventv1.Type_TRACK, Name: e.Name, Timestamp: timestamppb.New(e.Time), UserId: e.UserID,
 		AnonymousId: e.AnonymousID, SessionId: e.SessionID, Groups: e.Groups, Context: e.context(),

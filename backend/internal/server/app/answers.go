@@ -12,21 +12,19 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog/catalogrpc"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake"
-	"github.com/causality-project/causality/backend/internal/pipeline/lake/lakerpc"
 	"github.com/causality-project/causality/backend/internal/server/web"
 )
 
 // answers puts what answers questions on the store.
-func (a *App) answers(h *web.Handlers, p parts, seen *catalog.Catalog, store *lake.Lake, engine query.Engine) error {
-	source := lakesource.New(store)
-	questions, err := insights.New(insights.Config{Engine: engine, Source: source, HasProperty: seen.HasProperty})
+func (a *App) answers(h *web.API, p parts, seen *catalog.Catalog, store *lake.Lake, engine query.Engine) error {
+	source := lakesource.Promoted(lakesource.New(store), seen)
+	questions, err := insights.New(insights.Config{Engine: engine, Source: source, HasProperty: seen.HasProperty, HoldsLists: seen.HoldsLists})
 	if err != nil {
 		return err
 	}
 	h.Query = queryrpc.New(query.New(engine, source), p.apps)
 	h.Insights = insightsrpc.New(questions, p.apps)
 	h.Catalog = catalogrpc.New(seen, p.apps, values{questions, p.apps})
-	h.Lake = lakerpc.New(store, p.apps)
 	return nil
 }
 

@@ -31,8 +31,10 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/ingest"
 	"github.com/causality-project/causality/backend/internal/pipeline/ingest/ingestrpc"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/lakerpc"
 	"github.com/causality-project/causality/backend/internal/pipeline/live"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
+	"github.com/causality-project/causality/backend/internal/platform/lease"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
 	"github.com/causality-project/causality/backend/internal/platform/postgres"
 	"github.com/causality-project/causality/backend/internal/platform/telemetry"
@@ -100,7 +102,7 @@ func Start(ctx context.Context, cfg Config, version string, log *slog.Logger) (_
 	}
 	webConfig := web.Config{
 		PublicURL: checked.publicURL, TrustedProxies: checked.proxies, Auth: parts.auth, Apps: parts.apps,
-		Handlers: handlers, Registry: parts.registry, Traces: traces.Provider, Logger: log,
+		Handlers: handlers, Roles: checked.roles.String(), Registry: parts.registry, Traces: traces.Provider, Logger: log,
 		SDKPaths: checked.SDKPaths, IngestPaths: checked.IngestPaths,
 	}
 	if err := a.serve(webConfig, parts, listeners); err != nil {
@@ -182,15 +184,44 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	a.background("PostgreSQL", database.Run)
 	a.background("keys", keys.Run)
 
+	leases := lease.New(database.Pool(), a.dir.marker.Replica, a.cfg.roles.String(), a.log)
+	a.background("leases", leases.Run)
 	seen := catalog.New(db)
 	store, err := lake.New(lake.Config{
-		Objects: objects, DB: db, Stream: events, Catalog: seen, CacheDir: a.dir.join("cache"),
+		Objects: objects, DB: db, Stream: events, Catalog: seen, CacheDir: a.dir.join("cache"), Leases: leases,
+		Land: a.cfg.roles.sink, Maintain: a.cfg.roles.worker,
 		MaxRows: a.cfg.SinkMaxRows, MaxBytes: int(a.cfg.SinkMaxBytes), MaxAge: a.cfg.SinkMaxAge, Logger: a.log,
 	})
 	if err != nil {
 		return h, p, err
 	}
+	if a.cfg.roles.worker {
+		if err := a.settleRestore(ctx, database, db, store); err != nil {
+			return h, p, err
+		}
+	}
 	a.background("lake", store.Run)
+	if a.cfg.roles.ingest {
+		front, err := ingest.New(ingest.Config{Keys: keys, Apps: p.apps, Stream: events, Metrics: p.registry, Logger: a.log})
+		if err != nil {
+			return h, p, err
+		}
+		h.Ingest, err = ingestrpc.New(ingestrpc.Config{Front: front, Authenticator: p.auth, Paths: a.cfg.IngestPaths, Metrics: p.registry, Logger: a.log})
+		if err != nil {
+			return h, p, err
+		}
+	}
+	report := health.New(health.Config{
+		Postgres: database, Stream: events, Lake: store, Objects: objects, Apps: p.apps,
+		PostgresDir: a.ownDir("postgres", a.cfg.DatabaseURL), StreamDir: a.ownDir("stream", a.cfg.NatsURL),
+		Versions: versions(version), Started: a.started, Logger: a.log,
+	})
+	p.registry.MustRegister(report)
+	h.Health = report
+	h.Lake = lakerpc.New(store, p.apps)
+	if !a.cfg.roles.api {
+		return h, p, nil
+	}
 	p.live = live.New(events, a.log)
 	a.background("live", p.live.Run)
 	engine, err := duckdb.New(duckdb.Config{
@@ -200,24 +231,42 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 		return h, p, err
 	}
 	a.onStop("queries", engine.Close)
-	front, err := ingest.New(ingest.Config{Keys: keys, Apps: p.apps, Stream: events, Metrics: p.registry, Logger: a.log})
-	if err != nil {
-		return h, p, err
+	h.API = &web.API{
+		Identity: identityrpc.New(identityrpc.Config{Users: a.users, Keys: keys, Apps: p.apps, PublicURL: a.URL}),
+		Tenancy:  tenancyrpc.New(p.apps, keys),
 	}
-	h.Ingest, err = ingestrpc.New(ingestrpc.Config{Front: front, Authenticator: p.auth, Paths: a.cfg.IngestPaths, Metrics: p.registry, Logger: a.log})
-	if err != nil {
-		return h, p, err
+	return h, p, a.answers(h.API, p, seen, store, engine)
+}
+
+// settleRestore compares the manifest of a database that came out of a backup
+// with the objects, before anything is collected.
+func (a *App) settleRestore(ctx context.Context, database *postgres.Server, db *tenancy.DB, store *lake.Lake) error {
+	var restored bool
+	if err := database.Pool().QueryRow(ctx, "SELECT EXISTS (SELECT FROM lake_restores WHERE rebuilt_at IS NULL)").Scan(&restored); err != nil {
+		return fmt.Errorf("look for a restored backup: %w", err)
 	}
-	report := health.New(health.Config{
-		Postgres: database, Stream: events, Lake: store, Objects: objects, Apps: p.apps,
-		PostgresDir: a.ownDir("postgres", a.cfg.DatabaseURL), StreamDir: a.ownDir("stream", a.cfg.NatsURL),
-		Versions: versions(version), Started: a.started, Logger: a.log,
-	})
-	p.registry.MustRegister(report)
-	h.Health = report
-	h.Identity = identityrpc.New(identityrpc.Config{Users: a.users, Keys: keys, Apps: p.apps, PublicURL: a.URL})
-	h.Tenancy = tenancyrpc.New(p.apps, keys)
-	return h, p, a.answers(&h, p, seen, store, engine)
+	if !restored {
+		return nil
+	}
+	a.log.InfoContext(ctx, "this database was restored from a backup: comparing the manifest with the objects")
+	workspaces, err := db.Workspaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, workspaceID := range workspaces {
+		err := store.Rebuild(tenancy.WithWorkspace(ctx, workspaceID), "", func(p lake.RebuildProgress) {
+			for _, problem := range p.Problems {
+				a.log.WarnContext(ctx, "after the restore", "object", problem.Object, "problem", problem.What)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("compare the restored manifest with the objects: %w", err)
+		}
+	}
+	if _, err := database.Pool().Exec(ctx, "UPDATE lake_restores SET rebuilt_at = now() WHERE rebuilt_at IS NULL"); err != nil {
+		return fmt.Errorf("note that the restore is settled: %w", err)
+	}
+	return nil
 }
 
 // stores opens PostgreSQL and the stream side by side: each takes most of a
@@ -232,7 +281,8 @@ func (a *App) stores(ctx context.Context) (*postgres.Server, *stream.Stream, err
 	})
 	group.Go(func() (err error) {
 		events, err = stream.Open(ctx, stream.Config{
-			Dir: a.dir.join("stream"), URL: a.cfg.NatsURL, MaxBytes: a.cfg.StreamMaxBytes, Logger: a.log,
+			Dir: a.dir.join("stream"), URL: a.cfg.NatsURL, MaxBytes: a.cfg.StreamMaxBytes, Shards: a.cfg.StreamShards, Logger: a.log,
+			Cluster: a.streamCluster(),
 		})
 		return err
 	})
@@ -256,6 +306,15 @@ func (a *App) objects() (objstore.Store, error) {
 	return objstore.NewFiles(a.cfg.objects)
 }
 
+func (a *App) streamCluster() stream.Cluster {
+	if a.cfg.NatsCluster == "" {
+		return stream.Cluster{}
+	}
+	return stream.Cluster{
+		Name: a.dir.marker.Replica, Listen: a.cfg.NatsCluster, Routes: a.cfg.NatsPeers, ClientListen: a.cfg.NatsListen, Token: a.cfg.NatsToken,
+	}
+}
+
 func (a *App) postgresConfig() postgres.Config {
 	return postgres.Config{URL: a.cfg.DatabaseURL, Dir: a.dir.join("postgres"), BinDir: a.cfg.PostgresBin, Logger: a.log}
 }
@@ -264,7 +323,9 @@ func (a *App) postgresConfig() postgres.Config {
 func (a *App) serve(cfg web.Config, p parts, l listeners) error {
 	// The hub's handler needs the server's end, which exists only after it.
 	stopping := make(chan struct{})
-	cfg.Handlers.Live = p.live.Handler(p.apps, stopping, web.WriteFault(a.log))
+	if cfg.Handlers.API != nil {
+		cfg.Handlers.Live = p.live.Handler(p.apps, stopping, web.WriteFault(a.log))
+	}
 	server, err := web.New(cfg)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 type Config struct {
 	Data   string `name:"data" env:"CAUSALITY_DATA" placeholder:"DIR" help:"Data directory (default: ${data_default})."`
 	Listen string `name:"listen" env:"CAUSALITY_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the web app and the API."`
-	Roles  string `name:"roles" env:"CAUSALITY_ROLES" default:"all" help:"What this process does: all."`
+	Roles  string `name:"roles" env:"CAUSALITY_ROLES" default:"all" help:"What this process does: all, or some of ingest (takes events), sink (lands them in the lake), api (web app, questions, settings) and worker (compaction, retention, erasure, publication), with commas between them. Processes with parts of the roles share --database-url, the stream and --object-store."`
 
 	PublicURL      string   `name:"public-url" env:"CAUSALITY_PUBLIC_URL" placeholder:"URL" help:"How browsers reach the server, when a proxy stands before it."`
 	TrustedProxies []string `name:"trusted-proxies" env:"CAUSALITY_TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed: addresses or CIDR ranges."`
@@ -32,11 +32,16 @@ type Config struct {
 	SDKPaths    []string `name:"sdk-path" env:"CAUSALITY_SDK_PATH" placeholder:"PATH" help:"Another address of the browser SDK's script, for ad blockers, such as /assets/a.js; what it loads stands beside it, as a-core.js, a-worker.js and a.wasm. May be given several times; snippets name the first. /sdk/causality.js always answers."`
 	IngestPaths []string `name:"ingest-path" env:"CAUSALITY_INGEST_PATH" placeholder:"PATH" help:"Another address of the ingest paths, for ad blockers, such as /c: it takes what the RPC and /v1/batch take, and /c/events and /c/batch what /v1/events and /v1/batch take. May be given several times; snippets name the first."`
 
-	DatabaseURL string `name:"database-url" env:"CAUSALITY_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"PostgreSQL to use (default: one of its own, in the data directory)."`
-	PostgresBin string `name:"postgres-bin" env:"CAUSALITY_POSTGRES_BIN" placeholder:"DIR" help:"Directory of pg_ctl and postgres (default: found)."`
-	NatsURL     string `name:"nats-url" env:"CAUSALITY_NATS_URL" placeholder:"URL" help:"NATS with JetStream to use (default: embedded)."`
-	ObjectStore string `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path (default: lake/objects in the data directory)."`
-	QueryEngine string `name:"query-engine" env:"CAUSALITY_QUERY_ENGINE" default:"duckdb" help:"What answers questions: duckdb."`
+	DatabaseURL  string   `name:"database-url" env:"CAUSALITY_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"PostgreSQL to use (default: one of its own, in the data directory)."`
+	PostgresBin  string   `name:"postgres-bin" env:"CAUSALITY_POSTGRES_BIN" placeholder:"DIR" help:"Directory of pg_ctl and postgres (default: found)."`
+	NatsURL      string   `name:"nats-url" env:"CAUSALITY_NATS_URL" placeholder:"URL" help:"NATS with JetStream to use, or several servers of one cluster with commas between them (default: embedded)."`
+	NatsListen   string   `name:"nats-listen" env:"CAUSALITY_NATS_LISTEN" placeholder:"ADDR" help:"Address on which the embedded stream serves the other processes of this installation, who name it in --nats-url; goes with --nats-cluster."`
+	NatsCluster  string   `name:"nats-cluster" env:"CAUSALITY_NATS_CLUSTER" placeholder:"ADDR" help:"Address on which the embedded stream meets those of --nats-peers: three of them keep every event three times and go on when one is lost."`
+	NatsPeers    []string `name:"nats-peers" env:"CAUSALITY_NATS_PEERS" placeholder:"ADDR" help:"The --nats-cluster addresses of all three, this one's too."`
+	NatsToken    string   `name:"nats-token" env:"CAUSALITY_NATS_TOKEN" placeholder:"SECRET" help:"What whoever connects to --nats-listen or --nats-cluster must know; better given in the environment."`
+	StreamShards int      `name:"stream-shards" env:"CAUSALITY_STREAM_SHARDS" placeholder:"N" help:"Parts of the stream, by app, that sinks share out; the same on every process (default: 1)."`
+	ObjectStore  string   `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path (default: lake/objects in the data directory)."`
+	QueryEngine  string   `name:"query-engine" env:"CAUSALITY_QUERY_ENGINE" default:"duckdb" help:"What answers questions: duckdb."`
 
 	SinkMaxRows    int           `name:"sink-max-rows" env:"CAUSALITY_SINK_MAX_ROWS" placeholder:"N" help:"Events of one object at most (default: 50,000)."`
 	SinkMaxBytes   int64         `name:"sink-max-bytes" env:"CAUSALITY_SINK_MAX_BYTES" placeholder:"N" help:"Bytes of events that one object takes at most (default: 32 MiB)."`
@@ -73,6 +78,77 @@ type resolved struct {
 	publicURL *url.URL
 	proxies   []netip.Prefix
 	objects   string
+	roles     roles
+}
+
+// roles are what a process does.
+type roles struct{ ingest, sink, api, worker bool }
+
+var allRoles = roles{true, true, true, true}
+
+func (r roles) String() string {
+	if r == allRoles {
+		return "all"
+	}
+	var names []string
+	for _, role := range []struct {
+		name string
+		has  bool
+	}{{"ingest", r.ingest}, {"sink", r.sink}, {"api", r.api}, {"worker", r.worker}} {
+		if role.has {
+			names = append(names, role.name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+func parseRoles(text string) (r roles, err error) {
+	for name := range strings.SplitSeq(text, ",") {
+		switch strings.TrimSpace(name) {
+		case "all", "":
+			r = allRoles
+		case "ingest":
+			r.ingest = true
+		case "sink":
+			r.sink = true
+		case "api":
+			r.api = true
+		case "worker":
+			r.worker = true
+		default:
+			return r, fmt.Errorf("--roles %s: there is no role %q; give all, or some of ingest, sink, api and worker with commas between them", text, name)
+		}
+	}
+	return r, nil
+}
+
+// checkSharing refuses a process with some of the roles that would work on
+// stores of its own: the others would never see what it does.
+func (c Config) checkSharing(r roles) (problems []error) {
+	if r != allRoles {
+		for _, needed := range []struct{ flag, value, why string }{
+			{"--database-url", c.DatabaseURL, "each process would start a database of its own"},
+			{"--object-store", c.ObjectStore, "each process would keep objects in its own data directory"},
+			{"--nats-url or --nats-cluster", c.NatsURL + c.NatsCluster, "each process would have a stream of its own"},
+		} {
+			if needed.value == "" {
+				problems = append(problems, fmt.Errorf("--roles %s needs %s: without it %s", r, needed.flag, needed.why))
+			}
+		}
+	}
+	if c.NatsURL != "" && c.NatsListen+c.NatsCluster != "" {
+		problems = append(problems, errors.New("--nats-url uses another stream than the embedded one; leave out --nats-listen and --nats-cluster"))
+	}
+	if (c.NatsCluster == "") != (len(c.NatsPeers) == 0) {
+		problems = append(problems, errors.New("--nats-cluster and --nats-peers go together: an address of this process, and those of all three"))
+	}
+	if c.NatsListen != "" && c.NatsCluster == "" {
+		problems = append(problems, errors.New("--nats-listen serves the stream of a cluster: give --nats-cluster and --nats-peers too"))
+	}
+	if c.NatsCluster != "" && c.NatsToken == "" {
+		problems = append(problems, errors.New("--nats-cluster opens the stream to the network: set CAUSALITY_NATS_TOKEN to a secret of 16 or more letters and digits that all processes share"))
+	}
+	return problems
 }
 
 // resolve reports every wrong value at once.
@@ -89,8 +165,10 @@ func (c Config) resolve() (resolved, error) {
 		problem("--data %s: %w", c.Data, err)
 	}
 	r.Data = data
-	if c.Roles != "" && c.Roles != "all" {
-		problem("--roles %s: this version runs every role in one process; use --roles all", c.Roles)
+	if r.roles, err = parseRoles(c.Roles); err != nil {
+		problems = append(problems, err)
+	} else {
+		problems = append(problems, c.checkSharing(r.roles)...)
 	}
 	if c.QueryEngine != "" && c.QueryEngine != "duckdb" {
 		problem("--query-engine %s: this version answers with duckdb only", c.QueryEngine)
@@ -133,7 +211,7 @@ func (c Config) resolve() (resolved, error) {
 	}
 	for name, n := range map[string]int64{
 		"--sink-max-rows": int64(c.SinkMaxRows), "--sink-max-bytes": c.SinkMaxBytes, "--sink-max-age": int64(c.SinkMaxAge),
-		"--stream-max-bytes": c.StreamMaxBytes, "--query-memory": c.QueryMemory,
+		"--stream-max-bytes": c.StreamMaxBytes, "--query-memory": c.QueryMemory, "--stream-shards": int64(c.StreamShards),
 	} {
 		if n < 0 {
 			problem("%s: %d is below zero", name, n)

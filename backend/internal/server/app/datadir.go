@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -30,6 +31,9 @@ const (
 type marker struct {
 	Format    int       `json:"format"`
 	CreatedAt time.Time `json:"createdAt"`
+	// Replica names the process that works on this directory among all processes
+	// of the installation.
+	Replica string `json:"replica,omitempty"`
 	// OwnerInvitedAt is when the owner's first sign-in link was printed.
 	OwnerInvitedAt time.Time `json:"ownerInvitedAt,omitzero"`
 }
@@ -113,11 +117,14 @@ func (d *dataDir) settle() error {
 	if _, err := d.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
 		return fmt.Errorf("write %s: %w", d.lock.Name(), err)
 	}
-	if d.marker.Format != 0 {
-		return nil
+	if d.marker.Format == 0 {
+		d.marker = marker{Format: dataFormat, CreatedAt: time.Now().UTC().Truncate(time.Second)}
 	}
-	d.marker = marker{Format: dataFormat, CreatedAt: time.Now().UTC().Truncate(time.Second)}
-	return d.writeMarker()
+	if d.marker.Replica == "" {
+		d.marker.Replica = rand.Text()
+		return d.writeMarker()
+	}
+	return nil
 }
 
 // ownerInvited remembers that the owner's first link was printed, so that it is

@@ -42,17 +42,23 @@ const (
 	maxMessageBytes = 4 << 20
 )
 
-// Handlers are what the rooms answer with. All are required.
+// Handlers are what the rooms answer with. A process without the role ingest has
+// no Ingest, one without api none of API; Health and Lake are required.
 type Handlers struct {
-	Ingest   Front
+	Ingest Front
+	*API
+	Lake   lakev1connect.LakeServiceHandler
+	Health healthv1connect.HealthServiceHandler
+}
+
+// API is what a process with the role api answers. All are required.
+type API struct {
 	Live     http.Handler
 	Identity identityv1connect.IdentityServiceHandler
 	Tenancy  tenancyv1connect.TenancyServiceHandler
 	Catalog  catalogv1connect.CatalogServiceHandler
 	Query    queryv1connect.QueryServiceHandler
 	Insights insightsv1connect.InsightsServiceHandler
-	Lake     lakev1connect.LakeServiceHandler
-	Health   healthv1connect.HealthServiceHandler
 }
 
 // Front is the front door: every path that takes events. It knows its senders
@@ -68,6 +74,7 @@ type Config struct {
 	Auth           Authenticator
 	Apps           Apps
 	Handlers       Handlers
+	Roles          string // of this process, for people
 	Registry       *prometheus.Registry
 	Traces         trace.TracerProvider // nil: no spans
 	Logger         *slog.Logger
@@ -131,29 +138,35 @@ func (s *Server) handler(cfg Config) (http.Handler, error) {
 	// What cookies reach stands behind the cross-origin check.
 	inner := http.NewServeMux()
 	mount := func(path string, handler http.Handler) { inner.Handle(path, noStore(handler)) }
-	mount(identityv1connect.NewIdentityServiceHandler(cfg.Handlers.Identity, options...))
-	mount(tenancyv1connect.NewTenancyServiceHandler(cfg.Handlers.Tenancy, options...))
-	mount(catalogv1connect.NewCatalogServiceHandler(cfg.Handlers.Catalog, options...))
-	mount(queryv1connect.NewQueryServiceHandler(cfg.Handlers.Query, options...))
-	mount(insightsv1connect.NewInsightsServiceHandler(cfg.Handlers.Insights, options...))
 	mount(lakev1connect.NewLakeServiceHandler(cfg.Handlers.Lake, options...))
 	mount(healthv1connect.NewHealthServiceHandler(cfg.Handlers.Health, options...))
-	inner.Handle("GET /v1/live", guard.requireSignIn(question, cfg.Logger, cfg.Handlers.Live))
-	dist := cfg.Dist
-	if dist == nil {
-		sub, err := fs.Sub(embedded, "dist")
-		if err != nil {
-			return nil, fmt.Errorf("open the embedded web app: %w", err)
+	if api := cfg.Handlers.API; api != nil {
+		mount(identityv1connect.NewIdentityServiceHandler(api.Identity, options...))
+		mount(tenancyv1connect.NewTenancyServiceHandler(api.Tenancy, options...))
+		mount(catalogv1connect.NewCatalogServiceHandler(api.Catalog, options...))
+		mount(queryv1connect.NewQueryServiceHandler(api.Query, options...))
+		mount(insightsv1connect.NewInsightsServiceHandler(api.Insights, options...))
+		inner.Handle("GET /v1/live", guard.requireSignIn(question, cfg.Logger, api.Live))
+		dist := cfg.Dist
+		if dist == nil {
+			sub, err := fs.Sub(embedded, "dist")
+			if err != nil {
+				return nil, fmt.Errorf("open the embedded web app: %w", err)
+			}
+			dist = sub
 		}
-		dist = sub
+		inner.Handle("GET /app/", appHandler(dist))
+		inner.Handle("GET /app", http.RedirectHandler("/app/", http.StatusFound))
+		inner.Handle("GET /{$}", http.RedirectHandler("/app/", http.StatusFound))
 	}
-	inner.Handle("GET /app/", appHandler(dist))
-	inner.Handle("GET /app", http.RedirectHandler("/app/", http.StatusFound))
-	inner.Handle("GET /{$}", http.RedirectHandler("/app/", http.StatusFound))
 	inner.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
 	inner.HandleFunc("GET /readyz", s.readyz)
 	inner.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeJSONError(w, http.StatusNotFound, "not_found", "there is nothing at "+r.URL.Path)
+		message := "there is nothing at " + r.URL.Path
+		if cfg.Handlers.API == nil || cfg.Handlers.Ingest == nil {
+			message += " of this process, whose roles are " + cfg.Roles
+		}
+		writeJSONError(w, http.StatusNotFound, "not_found", message)
 	})
 
 	crossOrigin := http.NewCrossOriginProtection()
@@ -168,14 +181,16 @@ func (s *Server) handler(cfg Config) (http.Handler, error) {
 	}))
 
 	outer := http.NewServeMux()
-	cfg.Handlers.Ingest.Register(func(path string, handler http.Handler) {
-		outer.Handle(path, withClientIP(cfg.TrustedProxies, handler))
-	})
-	browserSDK, err := newSDK(cfg.SDK)
-	if err != nil {
-		return nil, err
+	if cfg.Handlers.Ingest != nil {
+		cfg.Handlers.Ingest.Register(func(path string, handler http.Handler) {
+			outer.Handle(path, withClientIP(cfg.TrustedProxies, handler))
+		})
+		browserSDK, err := newSDK(cfg.SDK)
+		if err != nil {
+			return nil, err
+		}
+		browserSDK.register(outer.Handle, cfg.SDKPaths, cfg.IngestPaths)
 	}
-	browserSDK.register(outer.Handle, cfg.SDKPaths, cfg.IngestPaths)
 	outer.Handle("/", crossOrigin.Handler(withRequest(inner)))
 
 	https := cfg.PublicURL != nil && cfg.PublicURL.Scheme == "https"

@@ -128,10 +128,12 @@ func open(t *testing.T, change func(*Config)) *house {
 		Auth: people, Apps: apps{"one": {ID: "app-1"}, "two": {ID: "app-2"}}, Registry: prometheus.NewRegistry(),
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 		Handlers: Handlers{
-			Ingest: frontDoor{}, Live: http.NotFoundHandler(),
-			Identity: identityv1connect.UnimplementedIdentityServiceHandler{}, Tenancy: tenancyRoom{},
-			Catalog: catalogv1connect.UnimplementedCatalogServiceHandler{}, Query: h.query, Insights: insightsv1connect.UnimplementedInsightsServiceHandler{},
-			Lake: lakeRoom{}, Health: &h.health,
+			Ingest: frontDoor{}, Lake: lakeRoom{}, Health: &h.health,
+			API: &API{
+				Live:     http.NotFoundHandler(),
+				Identity: identityv1connect.UnimplementedIdentityServiceHandler{}, Tenancy: tenancyRoom{},
+				Catalog: catalogv1connect.UnimplementedCatalogServiceHandler{}, Query: h.query, Insights: insightsv1connect.UnimplementedInsightsServiceHandler{},
+			},
 		},
 	}
 	if change != nil {
