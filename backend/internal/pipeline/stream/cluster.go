@@ -107,7 +107,7 @@ func (c *Cluster) prepare(dir string, options *server.Options) (string, error) {
 	options.ServerName = c.Name
 	options.Cluster = server.ClusterOpts{
 		Name: clusterName, Host: host, Port: port, NoAdvertise: true,
-		Username: clusterName, Password: c.Token, PoolSize: -1, ConnectBackoff: true,
+		Username: clusterName, Password: c.Token, PoolSize: -1,
 		PingInterval: 2 * time.Second, // a route that is cut is noticed within some seconds
 	}
 	// The number of routes, this server's own among them, is how many servers the

@@ -207,6 +207,7 @@ func (s *Stream) direct(ctx context.Context, l *link, ln *lane, ask directGet, e
 }
 
 var (
+	errLeaderless = errors.New("the lane has no leader")
 	errIncomplete = errors.New("is missing in the answer")
 	errDamaged    = errors.New("the server that answered has lost a message that the lane's leader has; asking again")
 )
@@ -278,6 +279,9 @@ func (s *Stream) info(ctx context.Context, l *link, ln *lane) (*jetstream.Stream
 	}
 	info := stream.CachedInfo()
 	if !l.alone {
+		if info.Cluster != nil && info.Cluster.Leader == "" {
+			return nil, readFault(errLeaderless) // the answer of a server that is cut off
+		}
 		s.learn(ctx, l, ln, info) // somebody else may have made it anew
 	}
 	return info, nil
@@ -370,6 +374,9 @@ func (s *Stream) Purge(ctx context.Context, in Lane, through uint64, keep time.D
 		return readFault(err)
 	}
 	info := stream.CachedInfo()
+	if info.Cluster != nil && info.Cluster.Leader == "" && !l.alone {
+		return readFault(errLeaderless)
+	}
 	state := info.State
 	committed := through / groupMost // a group that is committed in part stays
 	if state.Msgs == 0 || committed < state.FirstSeq {

@@ -194,11 +194,28 @@ func (s *Stream) watch(ctx context.Context) {
 		case <-s.suspect:
 			suspected = true
 		case <-tick.C:
-			suspected = !s.link.Load().alone || s.pending.Load() > 0 && s.Ready(ctx) != nil
+			l := s.link.Load()
+			suspected = l.server != nil && (!l.alone || s.pending.Load() > 0 && s.Ready(ctx) != nil)
 		}
-		if suspected && (s.link.Load().alone || s.failed()) {
+		switch l := s.link.Load(); {
+		case suspected && (l.alone || s.failed()):
 			s.heal(ctx)
+		case suspected && l.server == nil && s.pending.Load() > 0:
+			s.elsewhere(ctx, l)
 		}
+	}
+}
+
+// elsewhere goes to another server of the cluster when this one does not get an
+// event stored: it may be cut off from the others.
+func (s *Stream) elsewhere(ctx context.Context, l *link) {
+	err := s.mark(ctx, l)
+	if err == nil || ctx.Err() != nil || !l.conn.IsConnected() {
+		return
+	}
+	s.log.WarnContext(ctx, "the event stream's server does not store; trying the next", "server", l.conn.ConnectedAddr(), "err", err)
+	if err := l.conn.ForceReconnect(); err != nil {
+		s.log.WarnContext(ctx, "the event stream's server could not be left", "err", err)
 	}
 }
 
