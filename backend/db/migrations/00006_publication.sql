@@ -34,6 +34,7 @@ CREATE TABLE iceberg.publication (
   events_snapshot bigint NOT NULL DEFAULT 0,
   links_snapshot  bigint NOT NULL DEFAULT 0,
   committed_at    timestamptz NOT NULL DEFAULT now(),
+  promoted        jsonb NOT NULL DEFAULT '[]', -- columns of lake.events for promoted properties: name and kind
   alive_at        timestamptz NOT NULL DEFAULT '-infinity' -- when a publisher last said so
 );
 INSERT INTO iceberg.publication DEFAULT VALUES;
@@ -83,6 +84,25 @@ CREATE FUNCTION lake_versions() RETURNS TABLE (workspace_id uuid, app_id uuid, v
 REVOKE EXECUTE ON FUNCTION lake_versions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION lake_versions TO causality_app;
 
+-- The promoted properties that lake.events has columns for. It is one table for
+-- all: a name on whose kind or spelling two apps disagree is left to the JSON,
+-- and so are all of them where there are several workspaces, which need not
+-- know how the others name things. (Not SQL: the table comes with 00007.)
+-- +goose StatementBegin
+CREATE FUNCTION publishable_promotions() RETURNS jsonb
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'kind', kind) ORDER BY name COLLATE "C"), '[]') FROM (
+    SELECT min(p.name) AS name, min(p.kind) AS kind FROM promoted_properties p
+    WHERE (SELECT count(*) FROM workspaces) = 1
+    GROUP BY lower(p.name) HAVING min(p.name) = max(p.name) AND min(p.kind) = max(p.kind)
+    ORDER BY min(p.promoted_at), 1 LIMIT 500) AS agreed);
+END
+$$;
+-- +goose StatementEnd
+REVOKE EXECUTE ON FUNCTION publishable_promotions FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION publishable_promotions TO causality_app;
+
 -- Links are numbered anew by a rebuild, and forgotten by erasure: then those
 -- that were published say nothing any more.
 -- +goose StatementBegin
@@ -100,7 +120,7 @@ CREATE TRIGGER lake_links_deleted AFTER DELETE ON person_links
 
 -- +goose Down
 DROP TRIGGER lake_links_deleted ON person_links;
-DROP FUNCTION lake_links_deleted(), lake_versions();
+DROP FUNCTION lake_links_deleted(), lake_versions(), publishable_promotions();
 DROP VIEW iceberg.held_objects;
 DROP TABLE iceberg.files, iceberg.published_objects, iceberg.published_apps, iceberg.publication,
   iceberg.iceberg_namespace_properties, iceberg.iceberg_tables;

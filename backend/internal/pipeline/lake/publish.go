@@ -46,7 +46,7 @@ const (
 	linkFiles      = 32 // of an app, before they are written anew as one
 	sweepEvery     = time.Hour
 	aliveEvery     = time.Minute
-	deleteAtOnce   = 2000 // files, after one round
+	deletedARound  = 2000 // files, after one round
 )
 
 // PublicationConfig says where the lake is published.
@@ -171,6 +171,22 @@ type PublishedInstant struct {
 	LinksSnapshot  int64
 	Version        int64 // of the app, as mirrored; -1: it was not yet
 	At             time.Time
+	Promoted       []PublishedColumn // columns of lake.events beside those that every object has
+}
+
+// PublishedColumn is a column of lake.events for a promoted property. It is
+// NULL where an object lacks it: then the JSON of the properties tells.
+type PublishedColumn struct {
+	Name string `json:"name"` // of the property; the column is p_<name>
+	Kind string `json:"kind"` // text or number
+}
+
+func (c PublishedColumn) column() iceberg.Column {
+	kind := "string"
+	if c.Kind == "number" {
+		kind = "double"
+	}
+	return iceberg.Column{Name: parquetv1.PromotedPrefix + c.Name, Type: kind}
 }
 
 // Instant reads which snapshots to query for an app. They stay readable for
@@ -178,9 +194,9 @@ type PublishedInstant struct {
 func (p *Publication) Instant(ctx context.Context, appID string) (PublishedInstant, error) {
 	var i PublishedInstant
 	err := p.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
-		return tx.QueryRow(ctx, `SELECT p.sequence, p.events_snapshot, p.links_snapshot, p.committed_at, coalesce(a.version, -1)
+		return tx.QueryRow(ctx, `SELECT p.sequence, p.events_snapshot, p.links_snapshot, p.committed_at, p.promoted, coalesce(a.version, -1)
 			FROM iceberg.publication p LEFT JOIN iceberg.published_apps a ON a.app_id = $1`, appID).
-			Scan(&i.Sequence, &i.EventsSnapshot, &i.LinksSnapshot, &i.At, &i.Version)
+			Scan(&i.Sequence, &i.EventsSnapshot, &i.LinksSnapshot, &i.At, &i.Promoted, &i.Version)
 	})
 	if err != nil {
 		return i, fmt.Errorf("read what is published: %w", err)
@@ -246,6 +262,8 @@ type pending struct {
 	lapsed   bool      // nothing held the objects for a while: earlier snapshots may miss some
 	apps     []*pendingApp
 	more     bool // apps wait that did not fit
+	promoted []PublishedColumn
+	evolved  bool // promoted is not what is published
 
 	current map[string]string // metadata files by table
 }
@@ -289,7 +307,7 @@ func (p *Publication) try(ctx context.Context, options roundOptions) (again bool
 	}
 	expire := found.now.Add(-p.cfg.Retain)
 	first := p.events.Location() == "" || p.links.Location() == ""
-	if len(found.apps) == 0 && !first && options == (roundOptions{}) && !p.events.Outlived(expire) && !p.links.Outlived(expire) {
+	if len(found.apps) == 0 && !found.evolved && !first && options == (roundOptions{}) && !p.events.Outlived(expire) && !p.links.Outlived(expire) {
 		if err := p.keepAlive(ctx); err != nil {
 			return false, err
 		}
@@ -341,8 +359,9 @@ func (p *Publication) look(ctx context.Context, options roundOptions) (*pending,
 		if _, err := tx.Exec(ctx, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, `SELECT sequence, clock_timestamp(), sequence > 0 AND alive_at < now() - interval '1 day' FROM iceberg.publication`).
-			Scan(&found.sequence, &found.now, &found.lapsed)
+		err := tx.QueryRow(ctx, `SELECT sequence, clock_timestamp(), sequence > 0 AND alive_at < now() - interval '1 day', wanted, wanted <> promoted
+			FROM iceberg.publication, publishable_promotions() AS wanted`).
+			Scan(&found.sequence, &found.now, &found.lapsed, &found.promoted, &found.evolved)
 		if err != nil {
 			return fmt.Errorf("read what is published: %w", err)
 		}
@@ -539,7 +558,7 @@ func (e *entry) published() iceberg.File {
 func bound(t time.Time) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(t.UnixMicro())) }
 
 // eventColumns are the columns of lake.events.
-func eventColumns() ([]iceberg.Column, error) {
+func eventColumns(promoted []PublishedColumn) ([]iceberg.Column, error) {
 	var columns []iceberg.Column
 	for _, field := range parquetv1.Fields() {
 		kind, err := icebergType(field)
@@ -547,6 +566,9 @@ func eventColumns() ([]iceberg.Column, error) {
 			return nil, err
 		}
 		columns = append(columns, iceberg.Column{Name: field.Name(), Type: kind})
+	}
+	for _, p := range promoted {
+		columns = append(columns, p.column())
 	}
 	return columns, nil
 }
@@ -615,7 +637,7 @@ func (p *Publication) startAnew(ctx context.Context, found *pending, options *ro
 }
 
 func (p *Publication) renew() error {
-	columns, err := eventColumns()
+	columns, err := eventColumns(nil)
 	if err != nil {
 		return err
 	}
@@ -627,7 +649,7 @@ func (p *Publication) renew() error {
 
 // commit stages the change of both tables and makes it so in one transaction.
 func (p *Publication) commit(ctx context.Context, found *pending, options roundOptions) error {
-	columns, err := eventColumns()
+	columns, err := eventColumns(found.promoted)
 	if err != nil {
 		return err
 	}
@@ -662,8 +684,8 @@ func (p *Publication) commit(ctx context.Context, found *pending, options roundO
 		obsolete = append(obsolete, f.Key)
 	}
 	err = p.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
-		tag, err := tx.Exec(ctx, `UPDATE iceberg.publication SET sequence = sequence + 1, events_snapshot = $2, links_snapshot = $3, committed_at = now(), alive_at = now()
-			WHERE sequence = $1`, found.sequence, stagedEvents.SnapshotID(), stagedLinks.SnapshotID())
+		tag, err := tx.Exec(ctx, `UPDATE iceberg.publication SET sequence = sequence + 1, events_snapshot = $2, links_snapshot = $3, promoted = $4,
+			committed_at = now(), alive_at = now() WHERE sequence = $1`, found.sequence, stagedEvents.SnapshotID(), stagedLinks.SnapshotID(), found.promoted)
 		if err != nil {
 			return fmt.Errorf("move the publication on: %w", err)
 		}
@@ -798,7 +820,7 @@ func (p *Publication) deleteObsolete(ctx context.Context, before time.Time) erro
 		var keys []string
 		err := p.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
 			rows, err := tx.Query(ctx, `SELECT key FROM iceberg.files WHERE removed_at IS NOT NULL AND ($1::timestamptz IS NULL OR removed_at < $1)
-				ORDER BY removed_at LIMIT $2`, orNil(before), deleteAtOnce)
+				ORDER BY removed_at LIMIT $2`, orNil(before), deletedARound)
 			if err == nil {
 				keys, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			}
@@ -817,7 +839,7 @@ func (p *Publication) deleteObsolete(ctx context.Context, before time.Time) erro
 			_, err := tx.Exec(ctx, `DELETE FROM iceberg.files WHERE key = ANY ($1)`, keys)
 			return err
 		})
-		if err != nil || len(keys) < deleteAtOnce || !before.IsZero() {
+		if err != nil || len(keys) < deletedARound || !before.IsZero() {
 			return err
 		}
 	}

@@ -1,10 +1,19 @@
 package lake
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"github.com/google/uuid"
+	"io"
 	"maps"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,4 +159,208 @@ func TestThePublicationIsTheManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.mirrored(p)
+}
+
+// secondReader reads both tables with PyIceberg. A line is the table's location
+// and the values of the columns.
+func (h *house) secondReader(p *Publication, eventColumns, linkColumns string) (events, links [][]any) {
+	h.t.Helper()
+	python, err := reader()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	a, b := h.published(p)
+	command := exec.Command(python, "testdata/read_iceberg.py", a.Location(), eventColumns, b.Location(), linkColumns)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		h.t.Fatalf("read with PyIceberg: %v\n%s", err, stderr.String())
+	}
+	lines := json.NewDecoder(bytes.NewReader(out))
+	lines.UseNumber()
+	for {
+		var row []any
+		if err := lines.Decode(&row); errors.Is(err, io.EOF) {
+			return events, links
+		} else if err != nil {
+			h.t.Fatal(err)
+		}
+		if row[0] == a.Location() {
+			events = append(events, row[1:])
+		} else {
+			links = append(links, row[1:])
+		}
+	}
+}
+
+var reader = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("../../../../.ci/iceberg-reader").Output()
+	return strings.TrimSpace(string(out)), err
+})
+
+func TestAnotherIcebergReaderSeesTheSameRowsAndPersons(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.publication()
+	other := h.addApp()
+	publish := func() {
+		t.Helper()
+		h.settle()
+		if err := p.Publish(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 3 {
+		anonymous := someEvents(30)
+		for i := range anonymous {
+			anonymous[i].UserID, anonymous[i].AnonymousID = "", fmt.Sprint("visitor-", i%9)
+		}
+		h.send(stream.Live, anonymous...)
+		h.sendTo(other, stream.Live, someEvents(20)...)
+		publish()
+		known := someEvents(4)
+		for i := range known {
+			known[i].Type, known[i].AnonymousID = event.Identify, fmt.Sprint("visitor-", round*2+i)
+			known[i].UserID = fmt.Sprint("user-", i)
+		}
+		h.send(stream.Live, known...) // only adds links in the first round
+		publish()
+		if round == 1 {
+			if err := h.lake.Compact(h.ctx, h.app, func(CompactProgress) {}); err != nil {
+				t.Fatal(err)
+			}
+			merged := someEvents(1)
+			merged[0].Type, merged[0].PreviousID, merged[0].UserID = event.Alias, "user-1", "user-2"
+			h.send(stream.Live, merged...)
+			publish()
+		}
+	}
+	events, links := h.secondReader(p, "app_id,event_id,event,type,user_id,anonymous_id,user_key,ts,received_at,properties", "app_id,kind,id,from_key,to_key")
+	resolve := map[string]*Links{}
+	for _, row := range links {
+		app := row[0].(string)
+		if resolve[app] == nil {
+			resolve[app] = &Links{ByKey: map[int64]int64{}, Changed: map[string]int64{}, ChangedUsers: map[string]int64{}}
+		}
+		to := number(t, row[4])
+		switch l := resolve[app]; row[1] {
+		case "key":
+			if _, twice := l.ByKey[number(t, row[3])]; twice {
+				t.Errorf("two links from the key %v", row[3])
+			}
+			l.ByKey[number(t, row[3])] = to
+		case "visitor":
+			l.Changed[row[2].(string)] = to
+		case "user":
+			l.ChangedUsers[row[2].(string)] = to
+		default:
+			t.Errorf("a link of kind %v", row[1])
+		}
+	}
+	for _, app := range []string{h.app, other} {
+		want := map[string]string{}
+		for _, row := range h.rows(app) {
+			want[uuid.UUID(row.ID).String()] = fmt.Sprint(row.Name, " ", row.Type, " ", row.UserID, " ", row.AnonymousID, " ", row.person, " ",
+				row.TS.UnixMicro(), " ", row.ReceivedAt.UnixMicro(), " ", row.Properties)
+		}
+		got := map[string]string{}
+		for _, row := range events {
+			if row[0] != app {
+				continue
+			}
+			text := func(v any) string { s, _ := v.(string); return s }
+			person := number(t, row[6])
+			if links := resolve[app]; links != nil {
+				person = links.Resolve(person, text(row[4]), text(row[5]))
+			}
+			id := row[1].(string)
+			if _, twice := got[id]; twice {
+				t.Errorf("event %s is read twice", id)
+			}
+			got[id] = fmt.Sprint(row[2], " ", row[3], " ", text(row[4]), " ", text(row[5]), " ", person, " ", number(t, row[7]), " ", number(t, row[8]), " ", text(row[9]))
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("app %s: PyIceberg reads %d rows, the lake %d; the first that differs: %s", app, len(got), len(want), difference(got, want))
+		}
+	}
+}
+
+func number(t *testing.T, v any) int64 {
+	t.Helper()
+	n, err := v.(json.Number).Int64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func difference(got, want map[string]string) string {
+	for id, row := range want {
+		if got[id] != row {
+			return fmt.Sprintf("%s: %q, want %q", id, got[id], row)
+		}
+	}
+	for id, row := range got {
+		if _, ok := want[id]; !ok {
+			return fmt.Sprintf("%s: %q, want none", id, row)
+		}
+	}
+	return ""
+}
+
+func TestPromotedPropertiesAreColumnsWhereAllAppsAgree(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.publication()
+	other := h.addApp()
+	columns := func() (names []string) {
+		t.Helper()
+		if err := p.Publish(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+		instant, err := p.Instant(h.ctx, h.app)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, _ := h.published(p)
+		all := events.Columns()
+		for i, c := range all[len(all)-len(instant.Promoted):] {
+			if c != instant.Promoted[i].column() {
+				t.Errorf("the table has %v where %v is said to be", c, instant.Promoted[i])
+			}
+			names = append(names, c.Name+" "+c.Type)
+		}
+		if before := all[len(all)-len(instant.Promoted)-1].Name; before != "previous_id" {
+			t.Errorf("the last column that every object has is %s", before)
+		}
+		return names
+	}
+	promote := func(app, name, kind string) {
+		h.exec(`INSERT INTO promoted_properties (workspace_id, app_id, name, kind) VALUES ($1, $2, $3, $4)`, h.workspace, app, name, kind)
+	}
+	if got := columns(); got != nil {
+		t.Errorf("promoted columns %v where nothing is promoted", got)
+	}
+	promote(h.app, "plan", "text")
+	promote(other, "plan", "text")
+	promote(h.app, "price", "number")
+	promote(h.app, "size", "number")
+	if got, want := columns(), []string{"p_plan string", "p_price double", "p_size double"}; !slices.Equal(got, want) {
+		t.Errorf("promoted columns %v, want %v", got, want)
+	}
+	promote(other, "price", "text")
+	promote(other, "Size", "number")
+	if got, want := columns(), []string{"p_plan string"}; !slices.Equal(got, want) {
+		t.Errorf("promoted columns %v, want %v", got, want)
+	}
+	h.send(stream.Live, someEvents(10)...)
+	h.settle()
+	if err := p.Publish(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	events, _ := h.secondReader(p, "event_id,p_plan", "app_id")
+	if len(events) != 10 || events[0][1] != nil {
+		t.Errorf("an object without the column is read as %v", events)
+	}
 }

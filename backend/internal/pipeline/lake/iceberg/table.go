@@ -245,6 +245,9 @@ func (t *Table) SnapshotID() int64 {
 	return *t.meta.CurrentSnapshotID
 }
 
+// Snapshots is how many snapshots can be read.
+func (t *Table) Snapshots() int { return len(t.meta.Snapshots) }
+
 // Keys are the objects of a partition, in no order.
 func (t *Table) Keys(partition string) []string {
 	return slices.Collect(maps.Keys(t.files[partition]))
@@ -322,14 +325,18 @@ func (t *Table) Stage(ctx context.Context, c Change) (*Staged, error) {
 	s := &Staged{table: t, meta: t.meta, moved: map[*manifest][]File{}, removed: c.Remove}
 	s.meta.Properties = maps.Clone(t.meta.Properties)
 	maps.Copy(s.meta.Properties, c.Properties)
+	evolved := false
 	if c.Columns != nil {
-		if _, err := s.meta.evolve(c.Columns); err != nil {
+		var err error
+		if evolved, err = s.meta.evolve(c.Columns); err != nil {
 			return nil, wrap(t.name, err)
 		}
 	}
 	s.meta.LastUpdatedMS = max(c.At.UnixMilli(), t.meta.LastUpdatedMS+1)
 	s.manifests = t.manifests
-	if len(c.Add)+len(c.Remove) > 0 || t.meta.CurrentSnapshotID == nil || c.Forget && len(t.meta.Snapshots) > 1 || c.Forget && t.mentionsRemoved() {
+	// A change of columns makes a snapshot too: one that is read by its id is read
+	// with the columns that it names.
+	if len(c.Add)+len(c.Remove) > 0 || evolved || t.meta.CurrentSnapshotID == nil || c.Forget && (len(t.meta.Snapshots) > 1 || t.mentionsRemoved()) {
 		if err := s.snapshot(ctx, c); err != nil {
 			return nil, wrap(t.name, err)
 		}
@@ -450,6 +457,8 @@ func operation(c Change) string {
 		return "append"
 	case len(c.Add) == 0 && len(c.Remove) > 0:
 		return "delete"
+	case len(c.Add)+len(c.Remove) == 0:
+		return "replace"
 	default:
 		return "overwrite"
 	}
