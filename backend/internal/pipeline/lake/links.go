@@ -409,12 +409,14 @@ type linkCache struct {
 }
 
 type cachedLinks struct {
-	oldest int64
-	links  Links
+	oldest   int64
+	erasures int64 // the app's counter of erasures, which remove links
+	links    Links
 }
 
 // load returns the links from oldest to number. When only identifies came since
-// the last call, it adds them to a copy of what it has.
+// the last call, it adds them to a copy of what it has. A removal of links moves
+// the number as well as the counter of erasures.
 func (c *linkCache) load(ctx context.Context, tx pgx.Tx, workspaceID, appID string, number, oldest int64) (Links, error) {
 	c.mu.Lock()
 	have, ok := c.apps[appID]
@@ -422,10 +424,14 @@ func (c *linkCache) load(ctx context.Context, tx pgx.Tx, workspaceID, appID stri
 	if ok && have.oldest == oldest && have.links.Number == number {
 		return have.links, nil
 	}
+	var erasures int64
+	err := tx.QueryRow(ctx, `SELECT erasures FROM lake_apps WHERE workspace_id = $1 AND app_id = $2`, workspaceID, appID).Scan(&erasures)
+	if err != nil {
+		return Links{}, fmt.Errorf("read person links: %w", err)
+	}
 	var links Links
-	var err error
 	added := false
-	if ok && have.oldest == oldest && have.links.Number < number {
+	if ok && have.oldest == oldest && have.erasures == erasures && have.links.Number < number {
 		links, added, err = have.links.advance(ctx, tx, workspaceID, appID, number)
 	}
 	if err == nil && !added {
@@ -440,7 +446,7 @@ func (c *linkCache) load(ctx context.Context, tx pgx.Tx, workspaceID, appID stri
 		c.apps = map[string]cachedLinks{}
 	}
 	if newest := c.apps[appID]; newest.links.Number <= number {
-		c.apps[appID] = cachedLinks{oldest, links}
+		c.apps[appID] = cachedLinks{oldest, erasures, links}
 	}
 	return links, nil
 }
