@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -34,6 +35,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/lakerpc"
 	"github.com/causality-project/causality/backend/internal/pipeline/live"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 	"github.com/causality-project/causality/backend/internal/platform/lease"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
 	"github.com/causality-project/causality/backend/internal/platform/postgres"
@@ -162,7 +164,7 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	if err != nil {
 		return h, p, err
 	}
-	objects, err := a.objects()
+	objects, readable, err := a.readableObjects(ctx)
 	if err != nil {
 		return h, p, err
 	}
@@ -225,7 +227,7 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	p.live = live.New(events, a.log)
 	a.background("live", p.live.Run)
 	engine, err := duckdb.New(duckdb.Config{
-		MemoryBytes: a.cfg.QueryMemory, TempDir: a.dir.join("cache"), ReadDirs: []string{a.cfg.objects}, Logger: a.log,
+		MemoryBytes: a.cfg.QueryMemory, TempDir: a.dir.join("cache"), ReadDirs: []string{readable}, Logger: a.log,
 	})
 	if err != nil {
 		return h, p, err
@@ -297,13 +299,46 @@ func (a *App) stores(ctx context.Context) (*postgres.Server, *stream.Stream, err
 }
 
 // objects opens the object store.
-func (a *App) objects() (objstore.Store, error) {
+func (a *App) objects(ctx context.Context) (objstore.Store, error) {
+	if a.cfg.bucket != nil {
+		bucket := *a.cfg.bucket
+		bucket.Logger = a.log
+		return objstore.NewS3(ctx, bucket)
+	}
 	// Objects are readable by the query engine's user, who gets their folder handed
 	// in; the closed folder around it keeps every other user of the machine out.
 	if err := os.MkdirAll(a.dir.join("lake"), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	return objstore.NewFiles(a.cfg.objects)
+}
+
+// readableObjects opens the object store and says in which folder an engine
+// reads objects: their own, or that of the local copies of a bucket's.
+func (a *App) readableObjects(ctx context.Context) (objects objstore.Store, folder string, err error) {
+	if objects, err = a.objects(ctx); err != nil || a.cfg.bucket == nil {
+		return objects, a.cfg.objects, err
+	}
+	bucket := objects.(*objstore.S3)
+	if err := bucket.Check(ctx); err != nil {
+		// A bucket that is away for a while must not keep ingest from starting:
+		// events wait in the stream. What needs a person is said at once.
+		var f *fault.Error
+		if !errors.As(err, &f) || f.RetryAfter == 0 {
+			return nil, "", err
+		}
+		a.log.WarnContext(ctx, "the object store does not answer; events wait in the stream until it does", "err", err)
+	}
+	if err := os.MkdirAll(a.dir.join("lake"), 0o700); err != nil { // as for files
+		return nil, "", fmt.Errorf("data directory: %w", err)
+	}
+	cache, err := objstore.NewCache(bucket, objstore.CacheConfig{Dir: filepath.Join(a.dir.join("lake"), "cache"), Bytes: a.cfg.ObjectCache, Logger: a.log})
+	if err != nil {
+		return nil, "", err
+	}
+	a.onStop("object cache", cache.Close)
+	a.background("object store", cache.Run)
+	return cache, cache.Dir(), nil
 }
 
 func (a *App) streamCluster() stream.Cluster {

@@ -45,7 +45,7 @@ func Backup(ctx context.Context, cfg Config, dir, version string, log *slog.Logg
 	if from.Database, from.BinDir, err = postgres.Attach(ctx, a.postgresConfig()); err != nil {
 		return nil, err
 	}
-	if from.Objects, err = a.objects(); err != nil {
+	if from.Objects, err = a.objects(ctx); err != nil {
 		return nil, err
 	}
 	return backup.Create(ctx, from, dir, report)
@@ -69,7 +69,7 @@ func Restore(ctx context.Context, cfg Config, dir string, log *slog.Logger, repo
 	}
 	defer func() { err = errors.Join(err, data.Close()) }()
 	a := &App{cfg: checked, log: log, dir: data}
-	objects, err := a.objects()
+	objects, err := a.objects(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/causality-project/causality/backend/internal/pipeline/ingest/ingestrpc"
+	"github.com/causality-project/causality/backend/internal/platform/objstore"
 	"github.com/causality-project/causality/backend/internal/server/web"
 )
 
@@ -40,7 +41,8 @@ type Config struct {
 	NatsPeers    []string `name:"nats-peers" env:"CAUSALITY_NATS_PEERS" placeholder:"ADDR" help:"The --nats-cluster addresses of all three, this one's too."`
 	NatsToken    string   `name:"nats-token" env:"CAUSALITY_NATS_TOKEN" placeholder:"SECRET" help:"What whoever connects to --nats-listen or --nats-cluster must know; better given in the environment."`
 	StreamShards int      `name:"stream-shards" env:"CAUSALITY_STREAM_SHARDS" placeholder:"N" help:"Parts of the stream, by app, that sinks share out; the same on every process (default: 1)."`
-	ObjectStore  string   `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path (default: lake/objects in the data directory)."`
+	ObjectStore  string   `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path, or s3://bucket/prefix?region=…&endpoint=…&path_style=…&sse=AES256|aws:kms&kms_key=… with the credentials of the AWS_* variables or profile (default: lake/objects in the data directory)."`
+	ObjectCache  int64    `name:"object-cache-bytes" env:"CAUSALITY_OBJECT_CACHE_BYTES" placeholder:"N" help:"Bytes of an s3 store's objects that are kept in the data directory for questions (default: 20 GiB or a tenth of the disk, the smaller)."`
 	QueryEngine  string   `name:"query-engine" env:"CAUSALITY_QUERY_ENGINE" default:"duckdb" help:"What answers questions: duckdb."`
 
 	SinkMaxRows    int           `name:"sink-max-rows" env:"CAUSALITY_SINK_MAX_ROWS" placeholder:"N" help:"Events of one object at most (default: 50,000)."`
@@ -77,7 +79,8 @@ type resolved struct {
 	Config
 	publicURL *url.URL
 	proxies   []netip.Prefix
-	objects   string
+	objects   string             // the folder of a file store
+	bucket    *objstore.S3Config // an s3 store instead
 	roles     roles
 }
 
@@ -199,10 +202,14 @@ func (c Config) resolve() (resolved, error) {
 	if c.ObjectStore != "" {
 		u, err := url.Parse(c.ObjectStore)
 		switch {
-		case err != nil || u.Scheme == "":
-			problem("--object-store %s: give a URL such as file:///var/lib/causality/objects", c.ObjectStore)
-		case u.Scheme != "file":
-			problem("--object-store %s: this version keeps objects in files only; use file:///absolute/path", c.ObjectStore)
+		case err != nil || u.Scheme != "file" && u.Scheme != "s3":
+			problem("--object-store %s: give a URL such as file:///var/lib/causality/objects or s3://bucket/prefix", c.ObjectStore)
+		case u.Scheme == "s3":
+			bucket, err := objstore.ParseS3(c.ObjectStore)
+			if err != nil {
+				problem("--object-store %s: %w", c.ObjectStore, err)
+			}
+			r.bucket = &bucket
 		case u.Host != "" || !filepath.IsAbs(u.Path):
 			problem("--object-store %s: a file URL has three slashes and an absolute path", c.ObjectStore)
 		default:
@@ -211,7 +218,7 @@ func (c Config) resolve() (resolved, error) {
 	}
 	for name, n := range map[string]int64{
 		"--sink-max-rows": int64(c.SinkMaxRows), "--sink-max-bytes": c.SinkMaxBytes, "--sink-max-age": int64(c.SinkMaxAge),
-		"--stream-max-bytes": c.StreamMaxBytes, "--query-memory": c.QueryMemory, "--stream-shards": int64(c.StreamShards),
+		"--stream-max-bytes": c.StreamMaxBytes, "--query-memory": c.QueryMemory, "--object-cache-bytes": c.ObjectCache, "--stream-shards": int64(c.StreamShards),
 	} {
 		if n < 0 {
 			problem("%s: %d is below zero", name, n)

@@ -44,6 +44,7 @@ type marker struct {
 //	lock               held while a process serves from here; its text is the pid
 //	causality.sock     commands on this machine
 //	postgres/ stream/ lake/objects/ cache/
+//	lake/cache/        local copies of a bucket's objects
 type dataDir struct {
 	path   string
 	lock   *os.File

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/causality-project/causality/backend/internal/platform/fault"
+	"github.com/causality-project/causality/backend/internal/platform/objstore"
 	"github.com/causality-project/causality/backend/internal/platform/postgres"
 	"github.com/causality-project/causality/backend/internal/server/web"
 )
@@ -54,6 +57,10 @@ func Examine(ctx context.Context, cfg Config) []Check {
 	add("disk", found, err)
 	found, err = examinePostgres(ctx, checked)
 	add("PostgreSQL", found, err)
+	if checked.bucket != nil {
+		found, err = examineBucket(ctx, checked)
+		add("object store", found, err)
+	}
 	found, err = examineSDK(checked)
 	add("browser SDK", found, err)
 	return checks
@@ -129,6 +136,26 @@ func examineSDK(cfg resolved) (string, error) {
 		found += "; events are also taken at " + strings.Join(cfg.IngestPaths, ", ")
 	}
 	return found, nil
+}
+
+// examineBucket writes and deletes a small object: nothing less tells whether
+// the credentials, and the server's conditional writes, do.
+func examineBucket(ctx context.Context, cfg resolved) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	a := &App{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	objects, err := a.objects(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := objects.(*objstore.S3).Check(ctx); err != nil {
+		var f *fault.Error
+		if errors.As(err, &f) {
+			return "", errors.New(f.Message)
+		}
+		return "", err
+	}
+	return "bucket " + cfg.bucket.Bucket + " can be written, read, listed and deleted from, and refuses to overwrite", nil
 }
 
 func examinePostgres(ctx context.Context, cfg resolved) (string, error) {
