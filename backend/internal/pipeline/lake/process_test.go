@@ -58,7 +58,16 @@ func process() error {
 		return err
 	}
 	db := tenancy.NewDB(server.Pool(), discard())
-	l, err := New(Config{Objects: files, DB: db, Stream: st, Catalog: catalog.New(db), CacheDir: filepath.Join(dir, "cache"),
+	var publication *Publication
+	if os.Getenv("LAKE_TEST_PUBLISH") != "" {
+		publication, err = NewPublication(PublicationConfig{Objects: files, DB: db, Root: "file://" + filepath.Join(dir, "objects"),
+			Every: 5 * time.Millisecond, Logger: discard()})
+		if err != nil {
+			return err
+		}
+		publication.cfg.Retain = 100 * time.Millisecond // so that it deletes, too
+	}
+	l, err := New(Config{Publication: publication, Objects: files, DB: db, Stream: st, Catalog: catalog.New(db), CacheDir: filepath.Join(dir, "cache"),
 		MaxAge: 5 * time.Millisecond, Compaction: -1, Land: true, Maintain: true, Logger: discard()})
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +24,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/iceberg"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
 	"github.com/causality-project/causality/backend/internal/platform/failpoint"
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
 )
 
@@ -61,6 +61,9 @@ type PublicationConfig struct {
 	// Retain is how long a snapshot can be read after it was replaced: longer
 	// than any query takes; default 1 h, at least 15 min.
 	Retain time.Duration
+	// Off publishes nothing; then Forget drops what was published before, which
+	// nobody keeps true any more.
+	Off    bool
 	Logger *slog.Logger
 }
 
@@ -135,7 +138,7 @@ func (p *Publication) Run(ctx context.Context) {
 		err := p.round(ctx, roundOptions{})
 		if err == nil && !time.Now().Before(sweepAt) {
 			sweepAt = time.Now().Add(sweepEvery)
-			err = p.sweep(ctx, time.Now().Add(-sweepEvery))
+			err = p.sweepOld(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			p.log.WarnContext(ctx, "publish to Iceberg; trying again", "err", err)
@@ -150,6 +153,9 @@ func (p *Publication) Run(ctx context.Context) {
 
 // Rebuild drops the tables and writes them anew from the manifest.
 func (p *Publication) Rebuild(ctx context.Context) error {
+	if p.cfg.Off {
+		return fault.New(fault.Unsupported, "Nothing is published. Start the server with --publish iceberg first")
+	}
 	return p.round(ctx, roundOptions{rebuild: true})
 }
 
@@ -161,7 +167,21 @@ func (p *Publication) Publish(ctx context.Context) error { return p.round(ctx, r
 // gone. Queries that run on an earlier snapshot fail. When it returns, no
 // snapshot refers to objects that had left the manifest when it was called.
 func (p *Publication) Forget(ctx context.Context, appID string) error {
-	return p.round(ctx, roundOptions{forget: appID})
+	// What is stored by now and not known afterwards never will be: a commit that
+	// began before this one finds the sequence moved on.
+	stored, err := p.stored(ctx, time.Time{})
+	if err != nil {
+		return err
+	}
+	if p.cfg.Off {
+		err = p.drop(ctx)
+	} else {
+		err = p.round(ctx, roundOptions{forget: appID})
+	}
+	if err != nil {
+		return err
+	}
+	return p.sweep(ctx, stored)
 }
 
 // PublishedInstant names the snapshots of both tables that show one instant.
@@ -307,7 +327,7 @@ func (p *Publication) try(ctx context.Context, options roundOptions) (again bool
 	}
 	expire := found.now.Add(-p.cfg.Retain)
 	first := p.events.Location() == "" || p.links.Location() == ""
-	if len(found.apps) == 0 && !found.evolved && !first && options == (roundOptions{}) && !p.events.Outlived(expire) && !p.links.Outlived(expire) {
+	if len(found.apps) == 0 && !found.evolved && !first && options == (roundOptions{}) && !found.lapsed && !p.events.Outlived(expire) && !p.links.Outlived(expire) {
 		if err := p.keepAlive(ctx); err != nil {
 			return false, err
 		}
@@ -845,35 +865,69 @@ func (p *Publication) deleteObsolete(ctx context.Context, before time.Time) erro
 	}
 }
 
-// sweep deletes files that were written for a commit that never was.
-func (p *Publication) sweep(ctx context.Context, before time.Time) error {
-	stray := map[string]struct{}{}
+// drop removes the tables from the catalog and all that was written for them.
+// The objects of the lake stay as they are.
+func (p *Publication) drop(ctx context.Context) error {
+	p.working.Lock()
+	defer p.working.Unlock()
+	p.events, p.links = nil, nil
+	err := p.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
+		batch := &pgx.Batch{}
+		batch.Queue(`UPDATE iceberg.publication SET sequence = sequence + 1, events_snapshot = 0, links_snapshot = 0, promoted = '[]' WHERE sequence > 0`)
+		batch.Queue(`DELETE FROM iceberg.iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2`, p.catalog.Name, PublicationNamespace)
+		batch.Queue(`DELETE FROM iceberg.iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2`, p.catalog.Name, PublicationNamespace)
+		batch.Queue(`DELETE FROM iceberg.published_apps`)
+		batch.Queue(`DELETE FROM iceberg.published_objects`)
+		batch.Queue(`UPDATE iceberg.files SET removed_at = now() WHERE removed_at IS NULL`)
+		return tx.SendBatch(ctx, batch).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("drop what was published: %w", err)
+	}
+	return p.deleteObsolete(ctx, time.Time{})
+}
+
+// stored lists the publication's objects in the store, those alone that are
+// older than before unless that is zero.
+func (p *Publication) stored(ctx context.Context, before time.Time) ([]string, error) {
+	var keys []string
 	for object, err := range p.cfg.Objects.List(ctx, icebergPrefix) {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if object.ModifiedAt.Before(before) {
-			stray[object.Key] = struct{}{}
+		if before.IsZero() || object.ModifiedAt.Before(before) {
+			keys = append(keys, object.Key)
 		}
 	}
-	keys := slices.Collect(maps.Keys(stray))
-	if len(keys) == 0 {
+	return keys, nil
+}
+
+func (p *Publication) sweepOld(ctx context.Context) error {
+	keys, err := p.stored(ctx, time.Now().Add(-sweepEvery)) // no commit takes that long
+	if err != nil {
+		return err
+	}
+	return p.sweep(ctx, keys)
+}
+
+// sweep deletes those of stored files that were written for a commit that never
+// was.
+func (p *Publication) sweep(ctx context.Context, stored []string) error {
+	if len(stored) == 0 {
 		return nil
 	}
-	// Read after the listing: what was committed meanwhile is known by now.
+	var stray []string
 	err := p.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
-		rows, err := tx.Query(ctx, `SELECT key FROM iceberg.files WHERE key = ANY ($1)`, keys)
-		if err != nil {
-			return err
+		rows, err := tx.Query(ctx, `SELECT key FROM unnest($1::text[]) AS stored (key) WHERE NOT EXISTS (SELECT FROM iceberg.files f WHERE f.key = stored.key)`, stored)
+		if err == nil {
+			stray, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		}
-		var key string
-		_, err = pgx.ForEachRow(rows, []any{&key}, func() error { delete(stray, key); return nil })
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("list published files: %w", err)
 	}
-	for key := range stray {
+	for _, key := range stray {
 		if err := p.cfg.Objects.Delete(ctx, key); err != nil {
 			return err
 		}

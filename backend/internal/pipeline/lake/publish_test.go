@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/google/uuid"
 	"io"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -17,12 +17,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/avro/ocf"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/iceberg"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
+	"github.com/causality-project/causality/backend/internal/platform/objstore"
 )
 
 func (h *house) publication() *Publication {
@@ -363,4 +367,325 @@ func TestPromotedPropertiesAreColumnsWhereAllAppsAgree(t *testing.T) {
 	if len(events) != 10 || events[0][1] != nil {
 		t.Errorf("an object without the column is read as %v", events)
 	}
+}
+
+// publishedFiles lists the publication's own objects.
+func (h *house) publishedFiles() (keys []string) {
+	h.t.Helper()
+	for object, err := range h.objects.List(h.ctx, icebergPrefix) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		keys = append(keys, object.Key)
+	}
+	return keys
+}
+
+// aged makes everything that was published d older than it is.
+func (h *house) aged(d time.Duration) {
+	h.t.Helper()
+	err := h.db.TxAll(h.ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
+		for _, table := range []string{"published_objects", "files"} {
+			if _, err := tx.Exec(ctx, `UPDATE iceberg.`+table+` SET removed_at = removed_at - $1::interval`, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) has(key string) bool {
+	h.t.Helper()
+	object, err := h.objects.Open(h.ctx, key)
+	if err == nil {
+		_ = object.Close()
+		return true
+	}
+	if !errors.Is(err, objstore.ErrNotFound) {
+		h.t.Fatal(err)
+	}
+	return false
+}
+
+func TestObjectsOfRetainedSnapshotsAreNotCollected(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.publication()
+	publish := func() {
+		t.Helper()
+		h.send(stream.Live, someEvents(20)...)
+		h.settle()
+		if err := p.Publish(h.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish()
+	publish()
+	events, _ := h.published(p)
+	old := events.Keys(h.app)
+	if err := h.lake.Compact(h.ctx, h.app, func(CompactProgress) {}); err != nil {
+		t.Fatal(err)
+	}
+	publish()
+	collect := func() {
+		t.Helper()
+		if err := h.lake.collectGarbage(h.ctx, time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	collect()
+	for _, key := range old {
+		if !h.has(key) {
+			t.Fatalf("%s was collected while a snapshot refers to it", key)
+		}
+	}
+	p.cfg.Retain = 0 // as if all snapshots were older than that
+	h.aged(time.Hour)
+	publish()
+	events, _ = h.published(p)
+	if n := events.Snapshots(); n > 2 {
+		t.Errorf("%d snapshots are left of lake.events, want the newest and the one that it replaced just now", n)
+	}
+	h.aged(time.Hour)
+	publish()
+	collect()
+	for _, key := range old {
+		if h.has(key) {
+			t.Errorf("%s is held by no snapshot and was not collected", key)
+		}
+	}
+	h.aged(time.Hour)
+	publish()
+	if got, most := len(h.publishedFiles()), 24; got > most {
+		t.Errorf("%d files are left: old ones are not deleted", got)
+	}
+	h.mirrored(p)
+}
+
+func TestAPublicationThatIsGoneHoldsNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.publication()
+	h.send(stream.Live, someEvents(20)...)
+	h.settle()
+	if err := p.Publish(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	events, _ := h.published(p)
+	old := events.Keys(h.app)
+	h.send(stream.Live, someEvents(20)...)
+	h.settle()
+	if err := h.lake.Compact(h.ctx, h.app, func(CompactProgress) {}); err != nil {
+		t.Fatal(err)
+	}
+	err := h.db.TxAll(h.ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
+		_, err := tx.Exec(ctx, `UPDATE iceberg.publication SET alive_at = now() - interval '2 days'`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.lake.collectGarbage(h.ctx, time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range old {
+		if h.has(key) {
+			t.Errorf("%s is held for a publication that is gone", key)
+		}
+	}
+	// When it comes back, no snapshot that it can no longer serve is left.
+	if err := h.publication().Publish(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	events, _ = h.published(p)
+	if n := events.Snapshots(); n != 1 {
+		t.Errorf("%d snapshots are left, want the newest alone", n)
+	}
+	h.mirrored(p)
+}
+
+func TestForgettingLeavesNoTraceOfWhatWasPublished(t *testing.T) {
+	t.Parallel()
+	for _, off := range []bool{false, true} {
+		t.Run(fmt.Sprint("off=", off), func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			p := h.publication()
+			for range 3 {
+				some := someEvents(10)
+				some[0].Type, some[0].AnonymousID = event.Identify, "visitor-of-old"
+				h.send(stream.Live, some...)
+				h.settle()
+				if err := p.Publish(h.ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			events, links := h.published(p)
+			gone := slices.Concat(events.Keys(h.app), links.Keys(h.app), []string{keyOf(t, p, events), keyOf(t, p, links)})
+			// Written and never committed, as by a process that was killed.
+			stray := icebergPrefix + "lake/stray.avro"
+			if _, err := h.objects.Create(h.ctx, stray, func(w io.Writer) error { _, err := w.Write([]byte("visitor-of-old")); return err }); err != nil {
+				t.Fatal(err)
+			}
+			// As erasure does: objects leave the manifest for others, and links go.
+			if err := h.lake.Compact(h.ctx, h.app, func(CompactProgress) {}); err != nil {
+				t.Fatal(err)
+			}
+			h.exec(`DELETE FROM person_links WHERE app_id = $1`, h.app)
+			if err := p.Publish(h.ctx); err != nil { // the leader came first: a manifest tells of removed objects
+				t.Fatal(err)
+			}
+			forgetting := h.publication() // another process
+			forgetting.cfg.Off = off
+			if err := forgetting.Forget(h.ctx, h.app); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.lake.collectGarbage(h.ctx, time.Now().Add(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range append(gone, stray) {
+				if h.has(key) {
+					t.Errorf("%s is still there", key)
+				}
+			}
+			for _, key := range h.publishedFiles() {
+				object, err := h.objects.Open(h.ctx, key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				data, err := io.ReadAll(io.NewSectionReader(object, 0, object.Size()))
+				_ = object.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if strings.Contains(key, "-m0.avro") {
+					reader, err := ocf.NewReader(bytes.NewReader(data))
+					if err != nil {
+						t.Fatal(err)
+					}
+					for {
+						var entry any
+						if err := reader.Decode(&entry); errors.Is(err, io.EOF) {
+							break
+						} else if err != nil {
+							t.Fatal(err)
+						}
+						data = fmt.Append(data, entry)
+					}
+				}
+				for _, old := range gone {
+					if bytes.Contains(data, []byte(old)) {
+						t.Errorf("%s still mentions %s", key, old)
+					}
+				}
+			}
+			if off {
+				if left := h.publishedFiles(); len(left) > 0 {
+					t.Errorf("a publication that is off left %v", left)
+				}
+				return
+			}
+			h.mirrored(p)
+			if err := p.Publish(h.ctx); err != nil { // the process that knows the tables from before
+				t.Fatal(err)
+			}
+			h.mirrored(p)
+		})
+	}
+}
+
+func keyOf(t *testing.T, p *Publication, table *iceberg.Table) string {
+	t.Helper()
+	key, ok := strings.CutPrefix(table.Location(), p.cfg.Root+"/")
+	if !ok {
+		t.Fatalf("%s is not below %s", table.Location(), p.cfg.Root)
+	}
+	return key
+}
+
+func TestTwoPublishersAgree(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	publishers := []*Publication{h.publication(), h.publication(), h.publication()}
+	for range 5 {
+		h.send(stream.Live, someEvents(20)...)
+		h.settle()
+		var group errgroup.Group
+		for _, p := range publishers {
+			group.Go(func() error { return p.Publish(h.ctx) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		h.mirrored(publishers[0])
+	}
+}
+
+func TestTablesThatAreLostAreWrittenAnew(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.publication()
+	h.send(stream.Live, someEvents(20)...)
+	h.settle()
+	if err := p.Publish(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	events, _ := h.published(p)
+	if err := h.objects.Delete(h.ctx, keyOf(t, p, events)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.publication().Publish(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.mirrored(p)
+}
+
+// publishedExactly checks what kills leave: the tables are the manifest, also
+// once the sweep has deleted what was never committed, and another reader counts
+// what questions do.
+func (h *house) publishedExactly() {
+	h.t.Helper()
+	h.open()
+	h.settle()
+	p := h.publication()
+	if err := p.Publish(h.ctx); err != nil {
+		h.t.Fatal(err)
+	}
+	h.mirrored(p)
+	if err := p.sweep(h.ctx, h.publishedFiles()); err != nil {
+		h.t.Fatal(err)
+	}
+	h.mirrored(p)
+	want, got := 0, 0
+	for range h.rows(h.app) {
+		want++
+	}
+	events, _ := h.secondReader(p, "event_id", "app_id")
+	distinct := map[any]struct{}{}
+	for _, row := range events {
+		got++
+		distinct[row[0]] = struct{}{}
+	}
+	if got != want || len(distinct) != want {
+		h.t.Errorf("PyIceberg reads %d rows, %d of them distinct; the lake has %d", got, len(distinct), want)
+	}
+	h.close()
+}
+
+func TestThePublicationIsTheManifestAfterKillsAtAnyTime(t *testing.T) {
+	t.Parallel()
+	h, url := newVictimHouse(t)
+	for round := range 4 {
+		h.victim(url, []string{"LAKE_TEST_PUBLISH=1"}, func(p *os.Process, have func() int) {
+			deadline := time.Now().Add(patience)
+			for have() < 150+round*83 && time.Now().Before(deadline) {
+				time.Sleep(time.Millisecond)
+			}
+			_ = p.Kill()
+		})
+	}
+	h.publishedExactly()
 }
