@@ -27,6 +27,7 @@ import (
 
 const (
 	keepRejected = 10_000 // newest refused events of an app
+	gapTries     = 5      // of a commit, while others commit faster than their ids are read in
 	seqBits      = 16     // of a row's seq: its place in the message; the rest is the message's sequence
 )
 
@@ -91,6 +92,15 @@ func newCommit(l *Lake, lane stream.Lane, from, to uint64, messages []stream.Mes
 
 func (c *commit) run(ctx context.Context) error {
 	err := c.lake.cfg.DB.TxAll(ctx, c.transact)
+	for tries := 0; errors.Is(err, errGap) && tries < gapTries; tries++ {
+		// Read without the apps' rows, so that other sinks go on meanwhile.
+		for _, run := range c.apps {
+			if err := c.lake.warmUp(ctx, run.workspaceID, run.appID); err != nil {
+				return fmt.Errorf("app %s: %w", run.appID, err)
+			}
+		}
+		err = c.lake.cfg.DB.TxAll(ctx, c.transact)
+	}
 	if err != nil {
 		for _, run := range c.apps {
 			c.lake.resolve.forget(run.appID)
@@ -409,42 +419,6 @@ func (l *Lake) withFile(ctx context.Context, key string, fn func(*parquetv1.File
 		return fmt.Errorf("its schema version is %q; this program reads up to %d", version, parquetv1.Version)
 	}
 	return fn(file)
-}
-
-// catchUp reads into the store of seen ids what was committed without it: by
-// another process, or by this one before a crash. The app's row must be locked.
-func (l *Lake) catchUp(ctx context.Context, tx pgx.Tx, workspaceID, appID string, commits int64) error {
-	covered, err := l.seen.Covered(appID)
-	if err != nil {
-		return err
-	}
-	if commits == 0 || covered.Covers(seen.Ranges{1, commits}) {
-		return nil
-	}
-	entries, err := entriesOf(ctx, tx, workspaceID, appID)
-	if err != nil {
-		return err
-	}
-	// Several objects may hold the rows of one commit, so none of the numbers is
-	// covered before every object is read.
-	for i := range entries {
-		if covered.Covers(entries[i].Sources) {
-			continue
-		}
-		add := func(ids []event.ID) error { return l.seen.Add(appID, nil, ids) }
-		switch entries[i].Kind {
-		case kindEvents:
-			err = l.withFile(ctx, entries[i].Key, func(file *parquetv1.File) error { return file.ReadIDs(add) })
-		case kindErased:
-			err = l.readErased(ctx, entries[i].Key, add)
-		}
-		if err != nil {
-			return fmt.Errorf("read the ids of %s: %w", entries[i].Key, err)
-		}
-	}
-	// Numbers that no object carries any more were used by none, or their rows
-	// have expired: there is nothing to read for them.
-	return l.seen.Cover(appID, seen.Ranges{1, commits})
 }
 
 // queueRejected stores what people may want to see of refused events and lets

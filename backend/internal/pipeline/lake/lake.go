@@ -100,6 +100,7 @@ type Lake struct {
 
 	listings listings
 	resolve  resolver
+	warmth   warmth
 	late     lateCache
 
 	compacting sync.Mutex // one compaction at a time, whoever asks for it
@@ -129,14 +130,19 @@ func New(cfg Config) (*Lake, error) {
 // the stream.
 func (l *Lake) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	l.warmth.begin(ctx)
 	if l.cfg.Land {
 		group.Go(func() error { return l.land(ctx) })
+		if l.cfg.Leases != nil {
+			group.Go(func() error { l.warmInBackground(ctx); return nil })
+		}
 	}
 	if l.cfg.Maintain {
 		group.Go(func() error { return l.cfg.Leases.Lead(ctx, "maintenance", l.maintain) })
 	}
 	group.Go(func() error { <-ctx.Done(); return nil }) // a replica without a part answers questions
 	err := group.Wait()
+	l.warmth.end()
 	return errors.Join(err, l.seen.Close())
 }
 

@@ -94,7 +94,8 @@ type Stream struct {
 	asked    time.Time
 	answered error
 
-	said   time.Time // when a wait for other servers was logged
+	behind atomic.Bool // there are lanes that were made after Open
+	said   time.Time   // when a wait for other servers was logged
 	stop   context.CancelFunc
 	done   chan struct{}
 	closed sync.Once
@@ -495,6 +496,9 @@ func (s *Stream) create(ctx context.Context, l *link) error {
 
 // learn notes a stream's incarnation, and whether it is another than before.
 func (s *Stream) learn(ctx context.Context, l *link, ln *lane, info *jetstream.StreamInfo) {
+	if recorded, _ := strconv.Atoi(info.Config.Metadata[shardsKey]); s.link.Load() != nil && recorded > len(s.lanes)/2 && s.behind.CompareAndSwap(false, true) {
+		s.log.ErrorContext(ctx, "other processes spread events over more lanes than this one reads; restart it", "shards", recorded, "here", len(s.lanes)/2)
+	}
 	// How sequences are counted is part of what they count: an offset of another
 	// numbering must not be taken for one of this.
 	id := fmt.Sprint(info.Config.Metadata[incarnationKey], ".", groupMost)
