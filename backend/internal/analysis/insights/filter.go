@@ -27,9 +27,10 @@ var columns = func() map[string]bool {
 type field struct {
 	column    string // a text column; empty: none
 	container string // a column of JSON; empty: none
-	pointer   string // into container, as a literal
-	number    bool   // column holds numbers; only they are asked for
-	scalar    bool   // no event has a list there
+	property  string // in container
+	in        dialect
+	number    bool // column holds numbers; only they are asked for
+	scalar    bool // no event has a list there
 }
 
 // compiler turns conditions into SQL over the events table. The question has
@@ -41,6 +42,15 @@ type compiler struct {
 	shadowed func(property string) bool // a JSON property has this column's name
 	listed   func(property string) bool // an event may hold a list under this name; nil: any may
 	reads    *reads                     // nil: for people
+	dialect  dialect                    // nil: DuckDB's
+}
+
+// in is the dialect that SQL is written in.
+func (c *compiler) in() dialect {
+	if c.dialect == nil {
+		return duckdb{}
+	}
+	return c.dialect
 }
 
 // field is where a property's text is found.
@@ -49,7 +59,7 @@ func (c *compiler) field(property string) field {
 }
 
 func (c *compiler) plainField(property string) field {
-	f := field{container: "properties", pointer: query.Text(query.Pointer(property))}
+	f := field{container: "properties", property: property, in: c.in()}
 	if columns[property] {
 		f.column = property
 		if property == "event" || c.shadowed != nil && !c.shadowed(property) {
@@ -62,7 +72,7 @@ func (c *compiler) plainField(property string) field {
 
 // text is the canonical text of a scalar; a list's is its JSON.
 func (f field) text() string {
-	json := "property_text(" + f.container + ", " + f.pointer + ")"
+	json := f.in.text(f.container, f.property)
 	switch {
 	case f.column == "":
 		return json
@@ -78,11 +88,11 @@ func (f field) text() string {
 // values is the list of values that a breakdown puts an event under; NULL when
 // there is none.
 func (f field) values() string {
-	list := "property_values(" + f.container + ", " + f.pointer + ")"
+	list := f.in.values(f.container, f.property)
 	if f.column == "" {
 		return list
 	}
-	return "CASE WHEN " + f.column + " IS NOT NULL THEN [" + f.column + "] ELSE " + list + " END"
+	return "CASE WHEN " + f.column + " IS NOT NULL THEN " + f.in.list(f.column) + " ELSE " + list + " END"
 }
 
 // holds is true where the condition holds for the value, or for any element of a
@@ -91,16 +101,16 @@ func (f field) holds(condition func(text string) string) string {
 	if f.scalar && !f.number {
 		return "coalesce(" + condition(f.text()) + ", false)"
 	}
-	json := "json_extract_string(" + f.container + ", " + f.pointer + ")"
+	one := condition(f.in.text(f.container, f.property))
 	out := "CASE "
 	if f.column != "" {
 		out += "WHEN " + f.column + " IS NOT NULL THEN " + condition(f.column) + " "
 	}
 	if f.scalar {
-		return "coalesce(" + out + "ELSE " + condition("property_text("+f.container+", "+f.pointer+")") + " END, false)"
+		return "coalesce(" + out + "ELSE " + one + " END, false)"
 	}
-	return "coalesce(" + out + "WHEN left(" + json + ", 1) = '[' THEN list_bool_or(list_transform(property_values(" + f.container + ", " + f.pointer +
-		"), lambda e: coalesce(" + condition("e") + ", false))) ELSE " + condition("property_text("+f.container+", "+f.pointer+")") + " END, false)"
+	return "coalesce(" + out + "WHEN " + f.in.isList(f.container, f.property) + " THEN " +
+		f.in.anyElement(f.in.values(f.container, f.property), condition) + " ELSE " + one + " END, false)"
 }
 
 // canonical is the text that text operators compare with.
@@ -122,9 +132,9 @@ func canonical(v any) string {
 
 // literal is canonical in SQL. A fraction is spelled by the engine that spells
 // the stored ones.
-func literal(v any) string {
+func (c *compiler) literal(v any) string {
 	if f, ok := v.(float64); ok && (f != math.Trunc(f) || math.Abs(f) >= 1e15) {
-		return "property_text('{\"v\":" + strconv.FormatFloat(f, 'e', -1, 64) + "}', '/v')"
+		return c.in().fraction(f)
 	}
 	return query.Text(canonical(v))
 }
@@ -151,11 +161,6 @@ func number(v any) (float64, bool) {
 func numberLiteral(v any) string {
 	f, _ := number(v)
 	return "CAST('" + strconv.FormatFloat(f, 'g', -1, 64) + "' AS DOUBLE)"
-}
-
-// instant is a TIMESTAMPTZ literal, the same in every session's zone.
-func instant(t time.Time) string {
-	return "TIMESTAMPTZ '" + t.UTC().Format("2006-01-02 15:04:05.999999") + "+00'"
 }
 
 // filter is SQL that is true or false, never NULL; empty for no condition.
@@ -216,38 +221,37 @@ func (c *compiler) condition(f *Filter, text string) string {
 		}
 		return "(" + strings.Join(parts, " OR ") + ")"
 	}
-	folded := func(function string) string {
+	folded := func(test func(text, part string) string) string {
 		return each(func(v any) string {
 			if f.CaseSensitive {
-				return function + "(" + text + ", " + literal(v) + ")"
+				return test(text, c.literal(v))
 			}
-			return function + "(lower(" + text + "), lower(" + literal(v) + "))"
+			return test("lower("+text+")", "lower("+c.literal(v)+")")
 		})
 	}
 	compare := func(operator string) string {
 		return each(func(v any) string { return c.number(text) + " " + operator + " " + numberLiteral(v) })
 	}
-	zone := query.Text(c.calendar.Zone().String())
-	moment := "text_time(" + text + ", " + zone + ")"
+	moment := c.in().time(text, c.calendar.Zone().String())
 	bounds := func(i int) (string, string) {
 		start, end, _ := c.calendar.DateBounds(canonical(f.Values[i])) // validated
-		return instant(start), instant(end)
+		return c.in().bound(start), c.in().bound(end)
 	}
 	switch f.Op {
 	case "is":
 		values := make([]string, len(f.Values))
 		for i, v := range f.Values {
-			values[i] = literal(v)
+			values[i] = c.literal(v)
 		}
 		return text + " IN (" + strings.Join(values, ", ") + ")"
 	case "contains":
-		return folded("contains")
+		return folded(c.in().contains)
 	case "startsWith":
-		return folded("starts_with")
+		return folded(func(text, part string) string { return "starts_with(" + text + ", " + part + ")" })
 	case "endsWith":
-		return folded("ends_with")
+		return folded(c.in().endsWith)
 	case "matches":
-		return each(func(v any) string { return "regexp_matches(" + text + ", " + literal(v) + ")" })
+		return each(func(v any) string { return c.in().matches(text, c.literal(v)) })
 	case "eq":
 		return compare("=")
 	case "gt":
@@ -279,7 +283,7 @@ func (c *compiler) condition(f *Filter, text string) string {
 	case "inLast":
 		end := c.end()
 		start, _ := c.calendar.Back(end, canonical(f.Values[0]))
-		return "(" + moment + " >= " + instant(start) + " AND " + moment + " < " + instant(end) + ")"
+		return "(" + moment + " >= " + c.in().bound(start) + " AND " + moment + " < " + c.in().bound(end) + ")"
 	case "isTrue":
 		return text + " = 'true'"
 	case "isFalse":
@@ -332,10 +336,10 @@ func (c *compiler) did(f *Filter) string {
 	switch d.In {
 	case "", "ever":
 	case "range":
-		where = append(where, "ts >= "+instant(c.span.From), "ts < "+instant(c.span.To))
+		where = append(where, "ts >= "+c.in().instant(c.span.From), "ts < "+c.in().instant(c.span.To))
 	default:
 		start, _ := c.calendar.Back(c.end(), d.In) // validated
-		where = append(where, "ts >= "+instant(start), "ts < "+instant(c.end()))
+		where = append(where, "ts >= "+c.in().instant(start), "ts < "+c.in().instant(c.end()))
 	}
 	if inner := c.filter(d.Where); inner != "" {
 		where = append(where, inner)

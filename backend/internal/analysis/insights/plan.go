@@ -100,7 +100,7 @@ func (r *reads) need() query.Need {
 func (c *compiler) where(f *Filter) field {
 	if f.Source == "user" {
 		c.reads.people()
-		return field{container: "traits", pointer: query.Text(query.Pointer(f.Property))}
+		return field{container: "traits", property: f.Property, in: c.in()}
 	}
 	return c.reads.place(c.plainField(f.Property), f.Property, numeric(f))
 }
@@ -135,7 +135,7 @@ func (c *compiler) measured(property string) (number, missing string) {
 		text := f.text()
 		return "text_number(" + text + ")", text + " IS NULL"
 	}
-	json := "property_text(" + f.container + ", " + f.pointer + ")"
+	json := f.in.text(f.container, f.property)
 	return "coalesce(" + f.column + ", text_number(" + json + "))", "(" + f.column + " IS NULL AND " + json + " IS NULL)"
 }
 
@@ -279,8 +279,8 @@ func (p *trendPlan) reduceDays(r reduction, gs []string) string {
 	if r.class == users {
 		carried, key = "event, user_key", "user_key AS u"
 	}
-	inner := "SELECT " + bucketOf(day, numbered) + " AS b, " + carried + ", n FROM event_days WHERE " + strings.Join(inDays, " AND ") +
-		"\n    UNION ALL SELECT " + bucketOf("epoch_us(ts)", p.read) + ", " + carried + ", 1 FROM event_rest WHERE " + strings.Join(inEvents, " AND ")
+	inner := "SELECT " + bucketOf(p.compiler.in(), day, numbered) + " AS b, " + carried + ", n FROM event_days WHERE " + strings.Join(inDays, " AND ") +
+		"\n    UNION ALL SELECT " + bucketOf(p.compiler.in(), "epoch_us(ts)", p.read) + ", " + carried + ", 1 FROM event_rest WHERE " + strings.Join(inEvents, " AND ")
 
 	columns := []string{"b"}
 	for _, g := range gs {
@@ -304,11 +304,15 @@ func (p *trendPlan) reduceDays(r reduction, gs []string) string {
 		where = append(where, "("+strings.Join(any, " OR ")+")")
 	}
 	for n, i := range r.series {
-		count := "sum(n)"
+		filter := ""
 		if len(r.series) > 1 && any[n] != "" {
-			count += " FILTER (WHERE " + any[n] + ")"
+			filter = " FILTER (WHERE " + any[n] + ")"
 		}
-		columns = append(columns, fmt.Sprintf("coalesce(CAST(%s AS BIGINT), 0) AS n%d", count, i))
+		count := "coalesce(CAST(sum(n)" + filter + " AS BIGINT), 0)"
+		if r.class == users && p.spec.Series[i].Measure.Kind == "uniqueUsers" {
+			count = "count(*)" + filter // that somebody is there is enough, and counting rows is twice as fast
+		}
+		columns = append(columns, fmt.Sprintf("%s AS n%d", count, i))
 		if r.class == rows {
 			columns = append(columns, fmt.Sprintf("NULL::DOUBLE AS v%d, 0 AS c%d", i, i))
 		}

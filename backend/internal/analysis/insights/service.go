@@ -20,7 +20,7 @@ import (
 type Config struct {
 	Engine     query.Engine // required
 	Source     query.Source // required
-	EngineName string       // for answers' meta; default duckdb
+	EngineName string       // duckdb (default) or trino: whose SQL is written, and what answers say
 	// HasProperty says whether any event of an app carries a JSON property of
 	// this name. It spares reading all properties when people ask for a column of
 	// the same name, such as country. Optional; nil and errors mean yes.
@@ -28,14 +28,15 @@ type Config struct {
 	// HoldsLists says whether any event of an app holds a list under this name.
 	// It spares taking every value for one. Optional; nil and errors mean yes.
 	HoldsLists func(ctx context.Context, appID, name string) (bool, error)
-	CacheBytes  int64            // of kept answers; default 64 MiB
-	Now         func() time.Time // default time.Now
+	CacheBytes int64            // of kept answers; default 64 MiB
+	Now        func() time.Time // default time.Now
 }
 
 // Service answers questions.
 type Service struct {
-	cfg   Config
-	cache *cache
+	cfg     Config
+	dialect dialect // nil: DuckDB's
+	cache   *cache
 }
 
 // New returns a service.
@@ -48,7 +49,15 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{cfg: cfg, cache: newCache(cfg.CacheBytes)}, nil
+	s := &Service{cfg: cfg, cache: newCache(cfg.CacheBytes)}
+	switch cfg.EngineName {
+	case "duckdb":
+	case "trino":
+		s.dialect = trino{}
+	default:
+		return nil, fmt.Errorf("insights: there is no dialect of the engine %q", cfg.EngineName)
+	}
+	return s, nil
 }
 
 const (
@@ -151,7 +160,7 @@ func (s *Service) plan(ctx context.Context, app query.App, spec *Trend, now time
 	if err != nil {
 		return nil, err
 	}
-	plan := &trendPlan{spec: spec, compiler: &compiler{calendar: cal, now: now, shadowed: told(ctx, app, s.cfg.HasProperty), listed: told(ctx, app, s.cfg.HoldsLists)}}
+	plan := &trendPlan{spec: spec, compiler: &compiler{calendar: cal, now: now, shadowed: told(ctx, app, s.cfg.HasProperty), listed: told(ctx, app, s.cfg.HoldsLists), dialect: s.dialect}}
 	return s.over(plan, span, nil)
 }
 
@@ -210,7 +219,7 @@ func (s *Service) previous(ctx context.Context, app query.App, plan *trendPlan, 
 }
 
 func (s *Service) ask(ctx context.Context, app query.App, snapshot query.Snapshot, plan *trendPlan, fresh bool) (*raw, bool, error) {
-	sql, tables := plan.planned(&snapshot)
+	sql, tables := s.planned(plan, &snapshot)
 	answer, cached, err := s.collect(ctx, app, snapshot, tables.Tables, sql, fresh)
 	if err != nil {
 		return nil, false, err
@@ -221,6 +230,15 @@ func (s *Service) ask(ctx context.Context, app query.App, snapshot query.Snapsho
 	}
 	r.scannedRows, r.scannedBytes = tables.Rows, tables.Bytes
 	return r, cached, nil
+}
+
+// planned is a question as it runs over a snapshot. Other engines than DuckDB
+// choose what they read themselves.
+func (s *Service) planned(plan *trendPlan, snapshot *query.Snapshot) (string, query.Planned) {
+	if s.dialect != nil {
+		return plan.sql(), query.Planned{}
+	}
+	return plan.planned(snapshot)
 }
 
 // also adds what another part of the answer took.
@@ -236,7 +254,7 @@ func (s *Service) collect(ctx context.Context, app query.App, snapshot query.Sna
 	key := answerKey(app, snapshot, sql)
 	return s.cache.get(ctx, key, fresh, func(ctx context.Context) (*query.Answer, error) {
 		answer, err := query.Collect(ctx, s.cfg.Engine, query.Request{
-			Workspace: app.WorkspaceID, Tables: tables, Zone: cmp.Or(app.TimeZone, "UTC"), SQL: sql, Trusted: true,
+			Workspace: app.WorkspaceID, App: app.ID, Tables: tables, Published: snapshot.Published, Zone: cmp.Or(app.TimeZone, "UTC"), SQL: sql, Trusted: true,
 			MaxRows: answerRows, MaxBytes: answerBytes,
 		})
 		if err == nil && answer.Truncated {
@@ -250,7 +268,7 @@ func (s *Service) collect(ctx context.Context, app query.App, snapshot query.Sna
 // question and its instants; the objects and the links are the data.
 func answerKey(app query.App, snapshot query.Snapshot, sql string) [32]byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %q %d\n", app.WorkspaceID, app.ID, app.TimeZone, sql, snapshot.Links.Number)
+	fmt.Fprintf(h, "%q %q %q %q %d %v\n", app.WorkspaceID, app.ID, app.TimeZone, sql, snapshot.Links.Number, snapshot.Published)
 	for _, object := range snapshot.Objects {
 		fmt.Fprintf(h, "%q %d\n", object.ID, object.LinkNumber)
 	}
@@ -297,15 +315,20 @@ func (s *Service) Values(ctx context.Context, app query.App, property string, ev
 }
 
 func (s *Service) valuesSince(ctx context.Context, app query.App, property string, events []string, contains string, limit int, from time.Time) ([]PropertyValue, error) {
-	c := &compiler{calendar: utcCalendar, shadowed: told(ctx, app, s.cfg.HasProperty), listed: told(ctx, app, s.cfg.HoldsLists)}
+	c := &compiler{calendar: utcCalendar, shadowed: told(ctx, app, s.cfg.HasProperty), listed: told(ctx, app, s.cfg.HoldsLists), dialect: s.dialect}
 	snapshot, err := s.cfg.Source.Snapshot(ctx, app.ID, from, time.Time{})
 	if err != nil {
 		return nil, err
 	}
 	defer snapshot.Release()
-	c.reads = newReads(snapshot.Promoted)
+	if s.dialect == nil {
+		c.reads = newReads(snapshot.Promoted)
+	}
 	sql := valuesSQL(c, property, events, contains, limit, from)
-	need := c.reads.need()
+	var need query.Need
+	if c.reads != nil {
+		need = c.reads.need()
+	}
 	need.Events = true
 	answer, _, err := s.collect(ctx, app, snapshot, snapshot.Plan(need).Tables, sql, false)
 	if err != nil {

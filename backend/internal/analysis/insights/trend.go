@@ -117,7 +117,7 @@ func (p *trendPlan) history() bool {
 
 // bucketOf is the number of the bucket that the µs column holds. Runs of
 // buckets of one length are a division; a tree of comparisons picks the run.
-func bucketOf(us string, buckets []calendar.Bucket) string {
+func bucketOf(in dialect, us string, buckets []calendar.Bucket) string {
 	type run struct {
 		index         int
 		start, length int64
@@ -142,7 +142,7 @@ func bucketOf(us string, buckets []calendar.Bucket) string {
 		if r.count == 1 {
 			return strconv.Itoa(r.index)
 		}
-		quotient := fmt.Sprintf("(%s - %d) // %d", us, r.start, r.length)
+		quotient := in.quotient(fmt.Sprintf("(%s - %d)", us, r.start), strconv.FormatInt(r.length, 10))
 		if r.index == 0 {
 			return quotient
 		}
@@ -242,7 +242,7 @@ func (p *trendPlan) sql() string {
 		with = append(with, fmt.Sprintf("r%d AS (\n%s)", k, p.reduce(r, gs, lists)))
 		table := fmt.Sprintf("r%d", k)
 		if lists {
-			with = append(with, fmt.Sprintf("x%d AS (%s)", k, explode(table, p, gs)))
+			with = append(with, fmt.Sprintf("x%d AS (%s)", k, p.compiler.in().explode(exploded{table, gs, reducedColumns(r)})))
 			table = fmt.Sprintf("x%d", k)
 		}
 		if breakdowns == 0 {
@@ -255,7 +255,7 @@ func (p *trendPlan) sql() string {
 		}
 		var on, columns []string
 		for _, g := range gs {
-			on = append(on, "x."+g+" IS NOT DISTINCT FROM top."+g)
+			on = append(on, p.compiler.in().same("x."+g, "top."+g))
 		}
 		columns = append(columns, "coalesce(top.rank, 0) AS rank")
 		for _, c := range reducedColumns(r) {
@@ -313,9 +313,9 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 	if p.byDay(r) {
 		return p.reduceDays(r, gs)
 	}
-	where := []string{"ts >= " + instant(p.from()), "ts < " + instant(p.span.To)}
+	where := []string{"ts >= " + p.compiler.in().instant(p.from()), "ts < " + p.compiler.in().instant(p.span.To)}
 	if p.cut() {
-		where = append(where, "(ts < "+instant(p.buckets[0].Start)+" OR ts >= "+instant(p.span.From)+")")
+		where = append(where, "(ts < "+p.compiler.in().instant(p.buckets[0].Start)+" OR ts >= "+p.compiler.in().instant(p.span.From)+")")
 	}
 	if report := p.compiler.filter(p.spec.Where); report != "" {
 		where = append(where, report)
@@ -357,11 +357,11 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 		p.compiler.reads.column("session_id", "session_key")
 	}
 
-	columns := []string{bucketOf("epoch_us(ts)", p.read) + " AS b"}
+	columns := []string{bucketOf(p.compiler.in(), p.compiler.in().micros("ts"), p.read) + " AS b"}
 	for i, b := range p.spec.Breakdowns {
 		expression, list := p.group(b)
 		if lists && !list {
-			expression = "CASE WHEN " + expression + " IS NOT NULL THEN [" + expression + "] END"
+			expression = "CASE WHEN " + expression + " IS NOT NULL THEN " + p.compiler.in().list(expression) + " END"
 		}
 		columns = append(columns, expression+" AS "+gs[i])
 	}
@@ -387,7 +387,7 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 		if m.Kind != "property" {
 			columns = append(columns, fmt.Sprintf("%s AS n%d", filtered("count(*)", condition), i))
 			if r.class == rows {
-				columns = append(columns, fmt.Sprintf("NULL::DOUBLE AS v%d, 0 AS c%d", i, i))
+				columns = append(columns, fmt.Sprintf("CAST(NULL AS DOUBLE) AS v%d, 0 AS c%d", i, i))
 			}
 			columns = append(columns, fmt.Sprintf("0 AS m%d", i))
 			continue
@@ -399,10 +399,13 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 			keys = 0 // not aggregated
 			continue
 		}
-		aggregate := map[string]string{"sum": "fsum", "avg": "fsum", "min": "min", "max": "max"}[m.Agg]
+		aggregate := p.compiler.in().sum(number)
+		if m.Agg == "min" || m.Agg == "max" {
+			aggregate = m.Agg + "(" + number + ")"
+		}
 		columns = append(columns,
 			fmt.Sprintf("%s AS n%d", filtered("count(*)", condition), i),
-			fmt.Sprintf("%s AS v%d", filtered(aggregate+"("+number+")", condition), i),
+			fmt.Sprintf("%s AS v%d", filtered(aggregate, condition), i),
 			fmt.Sprintf("%s AS c%d", filtered("count("+number+")", condition), i),
 			fmt.Sprintf("%s AS m%d", filtered("count_if("+missing+")", condition), i))
 	}
@@ -420,7 +423,7 @@ func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
 // reduceFirsts finds each person's first event of the series ever; the report's
 // filters choose among these.
 func (p *trendPlan) reduceFirsts(i int, gs []string, lists bool) string {
-	where := []string{"user_key IS NOT NULL", "ts < " + instant(p.span.To)}
+	where := []string{"user_key IS NOT NULL", "ts < " + p.compiler.in().instant(p.span.To)}
 	if m := p.matches(i); m != "" {
 		where = append(where, m)
 	}
@@ -429,20 +432,23 @@ func (p *trendPlan) reduceFirsts(i int, gs []string, lists bool) string {
 		report = "true"
 	}
 	p.compiler.reads.column("user_key")
-	order := "(ts, event_id)"
-	if report == "true" && len(p.spec.Breakdowns) == 0 && p.compiler.reads != nil {
-		order = "ts" // whichever of one instant comes first, its time is the same
-	} else {
+	in := p.compiler.in()
+	byTime := report == "true" && len(p.spec.Breakdowns) == 0 && p.compiler.reads != nil // whichever of one instant comes first, its time is the same
+	if !byTime {
 		p.compiler.reads.column("event_id")
 	}
-	packed := []string{"at := epoch_us(ts)", "kept := " + report}
-	outer := []string{bucketOf("f.at", p.read) + " AS b"}
+	fields := []packed{{"at", in.micros("ts"), "BIGINT"}, {"kept", report, "BOOLEAN"}}
+	outer := []string{bucketOf(p.compiler.in(), "f.at", p.read) + " AS b"}
 	for n, b := range p.spec.Breakdowns {
 		expression, list := p.group(b)
 		if lists && !list {
-			expression = "CASE WHEN " + expression + " IS NOT NULL THEN [" + expression + "] END"
+			expression = "CASE WHEN " + expression + " IS NOT NULL THEN " + p.compiler.in().list(expression) + " END"
 		}
-		packed = append(packed, gs[n]+" := "+expression)
+		typ := "VARCHAR"
+		if lists {
+			typ = "ARRAY(VARCHAR)"
+		}
+		fields = append(fields, packed{gs[n], expression, typ})
 		outer = append(outer, "f."+gs[n]+" AS "+gs[n])
 	}
 	outer = append(outer, "u", fmt.Sprintf("1 AS n%d", i), fmt.Sprintf("0 AS m%d", i))
@@ -450,19 +456,8 @@ func (p *trendPlan) reduceFirsts(i int, gs []string, lists bool) string {
 	if p.cut() {
 		cut = fmt.Sprintf(" AND (f.at < %d OR f.at >= %d)", p.buckets[0].Start.UnixMicro(), p.span.From.UnixMicro())
 	}
-	return "  SELECT " + strings.Join(outer, ", ") + "\n  FROM (SELECT user_key AS u, arg_min(struct_pack(" + strings.Join(packed, ", ") +
-		"), " + order + ") AS f\n    FROM " + p.source() + "\n    WHERE " + strings.Join(where, "\n      AND ") + "\n    GROUP BY user_key)" +
+	return "  SELECT " + strings.Join(outer, ", ") + "\n  FROM (SELECT user_key AS u, " + in.first(fields, byTime) + " AS f\n    FROM " + p.source() + "\n    WHERE " + strings.Join(where, "\n      AND ") + "\n    GROUP BY user_key)" +
 		fmt.Sprintf("\n  WHERE f.kept AND f.at >= %d", p.from().UnixMicro()) + cut
-}
-
-// explode puts a row under each distinct element of its lists: none is "not
-// set" (NULL), a list without elements is "empty".
-func explode(table string, p *trendPlan, gs []string) string {
-	from := "(SELECT row_number() OVER () AS row_id, * FROM " + table + ")"
-	for _, g := range gs {
-		from = fmt.Sprintf("(SELECT * REPLACE (unnest(CASE WHEN %s IS NULL THEN [NULL] WHEN len(list_distinct(%s)) = 0 THEN [''] ELSE list_distinct(%s) END) AS %s) FROM %s)", g, g, g, g, from)
-	}
-	return "SELECT * FROM " + from
 }
 
 // label is how a group's value reads, which decides ties.
@@ -478,7 +473,7 @@ func (p *trendPlan) top(table string, r reduction, gs []string) string {
 			values := []string{strconv.Itoa(rank + 1)}
 			for _, g := range group {
 				if g == nil {
-					values = append(values, "NULL::VARCHAR")
+					values = append(values, "CAST(NULL AS VARCHAR)")
 				} else {
 					values = append(values, query.Text(*g))
 				}
@@ -498,14 +493,14 @@ func (p *trendPlan) top(table string, r reduction, gs []string) string {
 	for i, g := range gs {
 		labels[i] = label(g)
 	}
-	return fmt.Sprintf("SELECT row_number() OVER (ORDER BY v DESC NULLS LAST, %s) AS rank, count(*) OVER () AS groups, v, %s\n  FROM (SELECT %s, %s AS v FROM %s WHERE n0 > 0 AND b >= %d GROUP BY %s)\n  QUALIFY rank <= %d",
+	return fmt.Sprintf("SELECT * FROM (SELECT row_number() OVER (ORDER BY v DESC NULLS LAST, %s) AS rank, count(*) OVER () AS groups, v, %s\n  FROM (SELECT %s, %s AS v FROM %s WHERE n0 > 0 AND b >= %d GROUP BY %s))\n  WHERE rank <= %d",
 		strings.Join(labels, ", "), columns, columns, p.aggregate(r.class, 0), table, p.lookBack(), columns, top)
 }
 
 func castNulls(gs []string) []string {
 	out := make([]string, len(gs))
 	for i, g := range gs {
-		out[i] = "NULL::VARCHAR AS " + g
+		out[i] = "CAST(NULL AS VARCHAR) AS " + g
 	}
 	return out
 }
@@ -516,19 +511,19 @@ func (p *trendPlan) aggregate(c class, i int) string {
 	switch c {
 	case users, firsts:
 		if m.Kind == "perUser" {
-			return fmt.Sprintf("sum(n%d) / nullif(count(DISTINCT u), 0)", i)
+			return fmt.Sprintf("CAST(sum(n%d) AS DOUBLE) / nullif(count(DISTINCT u), 0)", i)
 		}
 		return "count(DISTINCT u)"
 	case sessions:
 		return "count(DISTINCT (u, s))"
 	case values:
-		return "quantile_cont(v, " + quantiles[m.Agg] + ")"
+		return p.compiler.in().percentile(quantiles[m.Agg])
 	}
 	switch m.Agg {
 	case "sum":
-		return fmt.Sprintf("coalesce(fsum(v%d), 0)", i)
+		return "coalesce(" + p.compiler.in().sum(fmt.Sprintf("v%d", i)) + ", 0)"
 	case "avg":
-		return fmt.Sprintf("fsum(v%d) / nullif(sum(c%d), 0)", i, i)
+		return p.compiler.in().sum(fmt.Sprintf("v%d", i)) + fmt.Sprintf(" / nullif(sum(c%d), 0)", i)
 	case "min", "max":
 		return fmt.Sprintf("%s(v%d)", m.Agg, i)
 	}
@@ -592,7 +587,7 @@ func (p *trendPlan) points(table string, c class, i int, matched, inRange string
 		}
 		seen := fmt.Sprintf("(SELECT DISTINCT rank, u, b FROM %s WHERE %s AND u IS NOT NULL AND b NOT IN (%s))", table, matched, strings.Join(incomplete, ", "))
 		stays := fmt.Sprintf("(SELECT rank, b, least(b + %d, coalesce(lead(b) OVER (PARTITION BY rank, u ORDER BY b), b + %d)) AS until FROM %s)", p.spec.Rolling, p.spec.Rolling, seen)
-		steps := fmt.Sprintf("(SELECT rank, unnest([b, until]) AS b, unnest([1, -1]) AS step FROM %s)", stays)
+		steps := fmt.Sprintf("(SELECT rank, CASE step WHEN 1 THEN b ELSE until END AS b, step FROM %s CROSS JOIN (VALUES (1), (-1)) AS sides(step))", stays)
 		return []string{row(kindStep, "b", "sum(step)", steps, "true", "rank, b")}
 	case c == users && distinct != "" && !p.lists():
 		// The reduced rows of one group are one for each person and bucket; only

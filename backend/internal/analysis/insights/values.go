@@ -13,7 +13,7 @@ import (
 func valuesSQL(c *compiler, property string, events []string, contains string, limit int, from time.Time) string {
 	where := []string{"true"}
 	if !from.IsZero() {
-		where = append(where, "ts >= "+instant(from))
+		where = append(where, "ts >= "+c.in().instant(from))
 	}
 	if len(events) > 0 {
 		quoted := make([]string, len(events))
@@ -23,14 +23,14 @@ func valuesSQL(c *compiler, property string, events []string, contains string, l
 		where = append(where, "event IN ("+strings.Join(quoted, ", ")+")")
 	}
 	f := c.field(property)
-	value := f.text()
+	value, unnested := f.text(), ""
 	if !f.scalar {
-		value = "unnest(list_distinct(" + f.values() + "))"
+		value, unnested = c.in().elements(f.values())
 	}
 	keep := "value IS NOT NULL AND length(value) <= 500"
 	if contains != "" {
-		keep += " AND contains(lower(value), lower(" + query.Text(contains) + "))"
+		keep += " AND " + c.in().contains("lower(value)", "lower("+query.Text(contains)+")")
 	}
-	return fmt.Sprintf("SELECT value, count(*) FROM (SELECT %s AS value FROM events WHERE %s) WHERE %s GROUP BY value ORDER BY count(*) DESC, value LIMIT %d",
-		value, strings.Join(where, " AND "), keep, limit)
+	return fmt.Sprintf("SELECT value, count(*) FROM (SELECT %s AS value FROM events%s WHERE %s) WHERE %s GROUP BY value ORDER BY count(*) DESC, value LIMIT %d",
+		value, unnested, strings.Join(where, " AND "), keep, limit)
 }

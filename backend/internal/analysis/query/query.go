@@ -44,7 +44,8 @@ type Request struct {
 	App       string // id of the app whose rows are asked for
 	Tables    Tables // what the SQL can name
 	Published Published
-	Zone      string // IANA name; timestamps are shown in it
+	Promoted  []Promoted // columns p_<name> of events, for engines that make their own tables
+	Zone      string     // IANA name; timestamps are shown in it
 	SQL       string
 	Params    []any         // for ? or $1: nil, bool, float64, string
 	Trusted   bool          // made by us: not guarded
@@ -219,6 +220,7 @@ func (s *Service) query(ctx context.Context, app App, request Request, sink Sink
 	defer snapshot.Release()
 	tables := snapshot.all()
 	request.Workspace, request.App, request.Zone, request.Tables, request.Published = app.WorkspaceID, app.ID, app.TimeZone, tables.Tables, snapshot.Published
+	request.Promoted = snapshot.Promoted
 	start := s.now()
 	done, err := s.engine.Query(ctx, request, sink)
 	return done, Meta{FreshTo: snapshot.FreshTo, ScannedRows: tables.Rows, ScannedBytes: tables.Bytes, Elapsed: s.now().Sub(start)}, err

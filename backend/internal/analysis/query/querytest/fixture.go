@@ -198,3 +198,33 @@ func (s Source) Snapshot(context.Context, string, time.Time, time.Time) (query.S
 	snapshot.Release = func() {}
 	return snapshot, nil
 }
+
+// WriteLinks stores person links as the lake publishes them and returns the
+// file's path.
+func WriteLinks(t testing.TB, app string, links query.Links) string {
+	t.Helper()
+	db, err := sql.Open("duckdb", "")
+	check(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	ctx := context.Background()
+	_, err = db.ExecContext(ctx, "CREATE TABLE rows (app_id VARCHAR, kind VARCHAR, from_key BIGINT, from_id VARCHAR, to_key BIGINT)")
+	check(t, err)
+	add := func(kind string, key, id any, to int64) {
+		_, err := db.ExecContext(ctx, "INSERT INTO rows VALUES (?, ?, ?, ?, ?)", app, kind, key, id, to)
+		check(t, err)
+	}
+	for from, to := range links.ByKey {
+		add("key", from, nil, to)
+	}
+	for id, to := range links.Changed {
+		add("visitor", nil, id, to)
+	}
+	for id, to := range links.ChangedUsers {
+		add("user", nil, id, to)
+	}
+	path := filepath.Join(t.TempDir(), "links.parquet")
+	_, err = db.ExecContext(ctx, "COPY rows TO "+query.Text(path)+" (FORMAT parquet)")
+	check(t, err)
+	return path
+}
