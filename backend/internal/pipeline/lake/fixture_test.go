@@ -183,6 +183,7 @@ func (h *house) until(what string, ok func() bool) {
 type stored struct {
 	event.Event
 	person int64
+	key    int64 // as the object has it
 }
 
 // rows reads an app's snapshot as questions do.
@@ -212,7 +213,7 @@ func (h *house) rows(app string) []stored {
 			if err != nil {
 				h.t.Fatal(err)
 			}
-			s := stored{Event: parquetv1.Decode(row), person: parquetv1.UserKey(row)}
+			s := stored{Event: parquetv1.Decode(row), person: parquetv1.UserKey(row), key: parquetv1.UserKey(row)}
 			if o.LinkNumber < snapshot.Links.Number {
 				s.person = snapshot.Links.Resolve(s.person, s.UserID, s.AnonymousID)
 			}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/parquet-go/parquet-go"
 	"github.com/twmb/avro/ocf"
 	"golang.org/x/sync/errgroup"
 
@@ -688,4 +690,118 @@ func TestThePublicationIsTheManifestAfterKillsAtAnyTime(t *testing.T) {
 		})
 	}
 	h.publishedExactly()
+}
+
+// publishedLinks reads lake.links of an app.
+func (h *house) publishedLinks(p *Publication, app string) Links {
+	h.t.Helper()
+	_, table := h.published(p)
+	links := Links{ByKey: map[int64]int64{}, Changed: map[string]int64{}, ChangedUsers: map[string]int64{}}
+	for _, key := range table.Keys(app) {
+		rows, err := parquet.ReadFile[linkRow](filepath.Join(h.dir, "objects", key))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		for _, row := range rows {
+			twice := false
+			switch row.Kind {
+			case "key":
+				_, twice = links.ByKey[*row.FromKey]
+				links.ByKey[*row.FromKey] = row.ToKey
+			case "visitor":
+				_, twice = links.Changed[*row.ID]
+				links.Changed[*row.ID] = row.ToKey
+			case "user":
+				_, twice = links.ChangedUsers[*row.ID]
+				links.ChangedUsers[*row.ID] = row.ToKey
+			}
+			if twice {
+				h.t.Errorf("two links lead away from %+v", row)
+			}
+		}
+	}
+	return links
+}
+
+// Readers of lake.links apply all of them to all objects; questions apply those
+// that an object lacks. Both must find the same person of every row, whatever
+// people did in whatever order, what was merged when, and how often it was
+// published in between.
+func TestPublishedLinksFindThePersonsThatQuestionsFind(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	whole, added := 0, 0
+	for seed := range uint64(4) {
+		random := rand.New(rand.NewPCG(seed, 5))
+		app := h.addApp()
+		p := h.publication()
+		numbers := map[string]int{}
+		for range 10 {
+			events := someEvents(12)
+			for i := range events {
+				e := &events[i]
+				visitor, user := fmt.Sprint("visitor-", random.IntN(6)), fmt.Sprint("user-", random.IntN(5))
+				// Out of order, so that links are corrected later.
+				e.TS = start.Add(time.Duration(random.IntN(1000)) * time.Minute)
+				switch n := random.IntN(20); {
+				case n < 9:
+					e.UserID, e.AnonymousID = "", visitor
+				case n < 15:
+					e.UserID, e.AnonymousID = user, ""
+				case n < 19 || seed%2 == 0: // half of the apps merge no users
+					e.Type, e.UserID, e.AnonymousID = event.Identify, user, visitor
+					if seed%3 == 0 { // each visitor once: links are only added
+						e.AnonymousID = fmt.Sprint("visitor-", len(numbers))
+						numbers[e.AnonymousID] = 1
+						e.UserID = fmt.Sprint("user-", len(numbers))
+					}
+				default:
+					e.Type, e.UserID, e.PreviousID = event.Alias, user, fmt.Sprint("user-", random.IntN(5))
+				}
+			}
+			h.sendTo(app, stream.Live, events...)
+			h.settle()
+			switch random.IntN(6) {
+			case 0:
+				if err := h.lake.Compact(h.ctx, app, func(CompactProgress) {}); err != nil {
+					t.Fatal(err)
+				}
+			case 1:
+				if err := h.lake.Rebuild(h.ctx, app, func(RebuildProgress) {}); err != nil {
+					t.Fatal(err)
+				}
+			case 2:
+				continue // several changes at once
+			}
+			before := map[string]bool{}
+			if p.links != nil {
+				for _, key := range p.links.Keys(app) {
+					before[key] = true
+				}
+			}
+			if err := p.Publish(h.ctx); err != nil {
+				t.Fatal(err)
+			}
+			if now := p.links.Keys(app); len(now) > len(before) && len(before) > 0 {
+				added++
+			} else if len(now) > 0 && !before[now[0]] {
+				whole++
+			}
+			links := h.publishedLinks(p, app)
+			for _, row := range h.rows(app) {
+				person := links.Resolve(row.key, row.UserID, row.AnonymousID)
+				if person != row.person {
+					t.Fatalf("seed %d: %s of user %q, visitor %q, key %d: published links lead to %d, questions find %d", seed, row.Type,
+						row.UserID, row.AnonymousID, row.key, person, row.person)
+				}
+				if again := links.Resolve(person, row.UserID, row.AnonymousID); again != person {
+					t.Fatalf("seed %d: links applied twice lead from %d on to %d", seed, person, again)
+				}
+			}
+		}
+	}
+	h.mirrored(h.publication())
+	if whole == 0 || added == 0 {
+		t.Errorf("links were written whole %d times and added to %d times: one way was not tried", whole, added)
+	}
 }
