@@ -160,8 +160,8 @@ func manyEvents(b *testing.B, n int64) query.Object {
 		['DE', 'US', 'FR', 'GB', 'IN', 'BR', 'JP'][1 + u %% 7] AS country, ['ios', 'android', 'windows'][1 + u %% 3] AS os,
 		'{"price":' || (i %% 997) / 10.0 || ',"plan":"' || ['free', 'pro', 'team'][1 + i %% 3] || '"}' AS properties %s,
 		NULL::VARCHAR AS traits, NULL::VARCHAR AS group_type, NULL::VARCHAR AS group_id, NULL::VARCHAR AS previous_id
-		FROM (SELECT i, CAST(floor(%d * pow(random(), 1.7)) AS BIGINT) AS u,
-			TIMESTAMPTZ '2026-03-01 00:00:00+00' + to_microseconds(CAST(random() * 5183999999999 AS BIGINT)) AS happened FROM range(%d) t(i))
+		FROM (SELECT i, CAST(floor(%d * pow(hash(i // 12) / 18446744073709551616.0, 1.7)) AS BIGINT) AS u, -- visits of 12 events
+			TIMESTAMPTZ '2026-03-01 00:00:00+00' + to_microseconds((hash(i // 12, 'when') %% 5183400000000)::BIGINT + i %% 12 * 50000000) AS happened FROM range(%d) t(i))
 		ORDER BY user_key, ts) TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)`, others, max(n/40, 1), n, query.Text(path))); err != nil {
 		b.Fatal(err)
 	}
