@@ -6,6 +6,7 @@ package projection
 
 import (
 	"maps"
+	"math"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
@@ -90,12 +91,13 @@ func EventDaysLayout() *columnar.Layout { return eventDaysLayout }
 // UserDaysLayout is the layout of user_days.
 func UserDaysLayout() *columnar.Layout { return userDaysLayout }
 
-// Days counts civil days in a time zone. It is quick where instants lie
-// together, and not for concurrent use.
+// Days counts civil days in a time zone, as package calendar bounds them. It is
+// quick where instants lie together, and not for concurrent use.
 type Days struct {
 	Zone     *time.Location
 	from, to int64 // µs; between them the zone has one offset,
 	offset   int64 // µs
+	begun    int64 // the day that had begun before: a clock set back does not return to the day before it
 }
 
 const dayMicros = int64(24 * time.Hour / time.Microsecond)
@@ -109,15 +111,22 @@ func (d *Days) Of(ts int64) int64 {
 		start, end := at.ZoneBounds()
 		// Where a zone never changes, a bounded stretch will do as well.
 		d.from, d.to = ts-400*dayMicros, ts+400*dayMicros
+		d.begun = math.MinInt64
 		if !start.IsZero() {
 			d.from = max(d.from, start.UnixMicro())
+			before := start.Add(-time.Microsecond).In(d.Zone)
+			_, seconds := before.Zone()
+			d.begun = dayOf(before.UnixMicro() + int64(seconds)*1e6)
 		}
 		if !end.IsZero() {
 			d.to = min(d.to, end.UnixMicro())
 		}
 		d.to = max(d.to, ts+1)
 	}
-	local := ts + d.offset
+	return max(dayOf(ts+d.offset), d.begun)
+}
+
+func dayOf(local int64) int64 {
 	day := local / dayMicros
 	if local%dayMicros < 0 {
 		day--
