@@ -205,7 +205,7 @@ func (p *trendPlan) countDays(s *query.Snapshot) *query.Days {
 		return nil
 	}
 	p.days = true
-	days := &query.Days{Zone: zone, Whole: p.wholeDays, From: p.from(), To: p.span.To}
+	days := &query.Days{Zone: zone, Whole: p.wholeDays(), From: p.from(), To: p.span.To}
 	some := false
 	for _, r := range p.reductions() {
 		if !p.byDay(r) {
@@ -230,20 +230,21 @@ func (p *trendPlan) readsEvents() bool {
 	return slices.ContainsFunc(p.reductions(), func(r reduction) bool { return !p.byDay(r) })
 }
 
-// wholeDays reports whether the bounds of reading cut no day on which an object
-// has events: each is the start of a day, or has all of them on one side.
-func (p *trendPlan) wholeDays(first, last time.Time) bool {
-	whole := func(bound time.Time) bool {
+// wholeDays tells whether the bounds of reading cut no day on which an object has
+// events: each is the start of a day, or has all of them on one side.
+func (p *trendPlan) wholeDays() func(first, last time.Time) bool {
+	starts := func(bound time.Time) bool {
 		start, _ := p.compiler.calendar.Period(calendar.Day, bound)
 		return start.Equal(bound)
 	}
-	if from := p.from(); !whole(from) && first.Before(from) {
-		return false
+	from, to := p.from(), p.span.To
+	fromStarts, toStarts := starts(from), starts(to)
+	if p.cut() && !starts(p.span.From) {
+		return func(time.Time, time.Time) bool { return false }
 	}
-	if p.cut() && !whole(p.span.From) {
-		return false
+	return func(first, last time.Time) bool {
+		return (fromStarts || !first.Before(from)) && (toStarts || last.Before(to))
 	}
-	return whole(p.span.To) || last.Before(p.span.To)
 }
 
 // dayNumber counts local days as DATE - DATE '1970-01-01' does.

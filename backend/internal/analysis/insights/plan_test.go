@@ -1,9 +1,13 @@
 package insights_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +17,9 @@ import (
 	"github.com/causality-project/causality/backend/internal/analysis/insights"
 	"github.com/causality-project/causality/backend/internal/analysis/query"
 	"github.com/causality-project/causality/backend/internal/analysis/query/querytest"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/merge"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
+	"github.com/causality-project/causality/backend/internal/platform/calendar"
 	"github.com/causality-project/causality/backend/internal/platform/event"
 )
 
@@ -94,11 +101,78 @@ func randomLayout(t testing.TB, r *rand.Rand, events []referenceEvent) query.Sna
 					kinds = append(kinds, kind)
 				}
 			}
-			object = querytest.Settle(t, object, pick(r, zones...), promote, kinds...)
+			zone := pick(r, zones...)
+			if r.IntN(2) == 0 {
+				s.Objects = append(s.Objects, merged(t, numbers[i], rows[i], zone, promote, kinds)...)
+				continue
+			}
+			object = querytest.Settle(t, object, zone, promote, kinds...)
 		}
 		s.Objects = append(s.Objects, object)
 	}
 	return s
+}
+
+// merged stores events as the lake's own merge leaves them: by month and user,
+// with columns for promoted properties and projections.
+func merged(t testing.TB, linkNumber int64, rows []querytest.Event, zone string, promote []query.Promoted, kinds []string) []query.Object {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var stored []parquetv1.Row
+	for i, e := range rows {
+		stored = append(stored, parquetv1.Row{Seq: int64(i), UserKey: e.UserKey(), Event: &event.Event{
+			ID: e.ID, Type: event.Track, Name: e.Name, TS: e.At, ReceivedAt: e.At, UserID: e.User, AnonymousID: e.Anonymous, SessionID: e.Session,
+			Properties: e.Properties, Context: event.Context{Country: e.Columns["country"]},
+		}})
+	}
+	slices.SortFunc(stored, func(a, b parquetv1.Row) int { return parquetv1.Compare(&a, &b) })
+	var input bytes.Buffer
+	check(parquetv1.Write(&input, "app", stored, nil))
+	file, err := parquetv1.Open(bytes.NewReader(input.Bytes()), int64(input.Len()))
+	check(err)
+	loc, err := calendar.LoadZone(zone)
+	check(err)
+	dir := t.TempDir()
+	check(os.Chmod(filepath.Dir(dir), 0o755)) // the engine is another user when this one is root
+	path := func(part *merge.Part, kind string) string {
+		return filepath.Join(dir, fmt.Sprintf("%s-%d-%d-%s.parquet", part.Period.Format("200601"), part.Bits, part.Bucket, kind))
+	}
+	job := merge.Job{
+		AppID: "app", Inputs: []*parquetv1.File{file}, Settle: true, MinBits: 1, Zone: loc, TempDir: dir,
+		Create: func(_ context.Context, part *merge.Part, kind string, write func(io.Writer) error) (int64, error) {
+			var out bytes.Buffer
+			if err := write(&out); err != nil {
+				return 0, err
+			}
+			return int64(out.Len()), os.WriteFile(path(part, kind), out.Bytes(), 0o644)
+		},
+	}
+	for _, p := range promote {
+		job.Promote = append(job.Promote, parquetv1.Promoted{Name: p.Name, Number: p.Number})
+	}
+	result, err := merge.Run(context.Background(), job)
+	check(err)
+	var objects []query.Object
+	for _, part := range result.Parts {
+		o := query.Object{
+			ID: path(part, merge.Events), Path: path(part, merge.Events), Rows: part.Rows, Bytes: part.Objects[merge.Events].Bytes, LinkNumber: linkNumber,
+			MinTS: part.MinTS, MaxTS: part.MaxTS, Columns: part.Columns,
+		}
+		for _, kind := range kinds {
+			p := query.Projection{Kind: kind, Path: path(part, kind), Rows: part.Objects[kind].Rows, Bytes: part.Objects[kind].Bytes}
+			if kind != merge.ByEvent {
+				p.Zone = zone
+			}
+			o.Projections = append(o.Projections, p)
+		}
+		objects = append(objects, o)
+	}
+	return objects
 }
 
 // holdsLists is what the catalog knows of the events.
