@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
-	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
 )
 
@@ -171,11 +170,11 @@ func (l *Lake) orphans(ctx context.Context, workspaceID, appID string, before ti
 	return keys, live, nil
 }
 
-// readEntry reads the manifest row that an object carries.
-func (l *Lake) readEntry(ctx context.Context, key string) (e entry, err error) {
-	err = l.withFile(ctx, key, func(file *parquetv1.File) error {
-		e, err = decodeEntry(file)
-		return err
-	})
+// readEntry reads the manifest row that an object of any kind carries.
+func (l *Lake) readEntry(ctx context.Context, key string) (entry, error) {
+	rows, e, err := l.footerOf(ctx, key)
+	if err == nil && rows != e.Rows {
+		err = fmt.Errorf("its footer states %d rows, its manifest row %d", rows, e.Rows)
+	}
 	return e, err
 }

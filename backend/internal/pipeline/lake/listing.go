@@ -21,19 +21,23 @@ const (
 	maxBehind = 10_000  // versions; removals are on record for twice as many
 )
 
-// listed is what readers need of a manifest row.
+// listed is what readers and the policy of compaction need of a manifest row.
 type listed struct {
 	id     uuid.UUID
 	source uuid.UUID // of a projection
 	Object
-	kind, zone string
+	kind, zone   string
+	level        int
+	period       time.Time
+	bucket, bits int
+	createdAt    time.Time
 }
 
 // listing is the list of one app at one version. It never changes.
 type listing struct {
 	version int64
 	rows    []*listed // of events and projections, by id and so by age
-	objects []*Object // of events, by age, with their projections
+	objects []*listed // of events, by age, with their projections
 }
 
 // listings are the lists that readers keep.
@@ -123,11 +127,13 @@ func (l *Lake) readChanges(ctx context.Context, tx pgx.Tx, workspaceID, appID st
 		SELECT offsets.landed, coalesce(a.version, 0), coalesce(a.link_number, 0),
 		  (SELECT array_agg(gone.id) FROM (SELECT unnest(r.object_ids) AS id FROM lake_removals r
 		    WHERE r.workspace_id = $1 AND r.app_id = $2 AND $3::bigint >= 0 AND r.version > $3) AS gone),
-		  NULL::uuid, NULL, NULL, NULL, NULL, NULL, NULL::timestamptz, NULL::timestamptz, NULL::text[], NULL, NULL::uuid
+		  NULL::uuid, NULL, NULL, NULL, NULL, NULL, NULL::timestamptz, NULL::timestamptz, NULL::text[], NULL, NULL::uuid,
+		  NULL, NULL::date, NULL, NULL, NULL::timestamptz
 		FROM (SELECT `+offsetsJSON+` AS landed) AS offsets
 		LEFT JOIN lake_apps a ON a.workspace_id = $1 AND a.app_id = $2
 		UNION ALL
-		SELECT NULL, NULL, NULL, NULL, o.object_id, o.kind, o.key, o.rows, o.bytes, o.link_number, o.min_ts, o.max_ts, o.columns, o.zone, o.source_id
+		SELECT NULL, NULL, NULL, NULL, o.object_id, o.kind, o.key, o.rows, o.bytes, o.link_number, o.min_ts, o.max_ts, o.columns, o.zone, o.source_id,
+		  o.level, o.period, o.bucket, o.bucket_bits, o.created_at
 		FROM lake_objects o WHERE o.workspace_id = $1 AND o.app_id = $2 AND o.version > $3 AND o.kind <> 'erased'`, workspaceID, appID, since)
 	if err != nil {
 		return head, nil, nil, err
@@ -139,19 +145,24 @@ func (l *Lake) readChanges(ctx context.Context, tx pgx.Tx, workspaceID, appID st
 		var gone []uuid.UUID
 		var id, source *uuid.UUID
 		var kind, key, zone *string
-		var minTS, maxTS *time.Time
+		var minTS, maxTS, period, createdAt *time.Time
 		var columns []string
-		if err := rows.Scan(&through, &version, &links, &gone, &id, &kind, &key, &count, &bytes, &link, &minTS, &maxTS, &columns, &zone, &source); err != nil {
+		var level, bucket, bits *int
+		if err := rows.Scan(&through, &version, &links, &gone, &id, &kind, &key, &count, &bytes, &link, &minTS, &maxTS, &columns, &zone, &source,
+			&level, &period, &bucket, &bits, &createdAt); err != nil {
 			return head, nil, nil, err
 		}
 		if id == nil {
 			head, removed = manifestHead{through, *version, *links}, gone
 			continue
 		}
-		row := &listed{id: *id, kind: *kind, zone: *zone, Object: Object{ID: id.String(), Key: *key, Rows: *count, Bytes: *bytes, LinkNumber: *link,
+		row := &listed{id: *id, kind: *kind, zone: *zone, level: *level, bucket: *bucket, bits: *bits, createdAt: *createdAt, Object: Object{ID: id.String(), Key: *key, Rows: *count, Bytes: *bytes, LinkNumber: *link,
 			MinTS: *minTS, MaxTS: *maxTS, Columns: columns}}
 		if source != nil {
 			row.source = *source
+		}
+		if period != nil {
+			row.period = *period
 		}
 		added = append(added, row)
 	}
@@ -174,10 +185,7 @@ func (l *listing) apply(version int64, removed []uuid.UUID, added []*listed) *li
 	}
 	if onlyFresh {
 		next.rows = append(slices.Clip(l.rows), added...)
-		next.objects = slices.Clip(l.objects)
-		for _, row := range added {
-			next.objects = append(next.objects, &row.Object)
-		}
+		next.objects = append(slices.Clip(l.objects), added...)
 		return next
 	}
 	drop := map[uuid.UUID]struct{}{}
@@ -209,18 +217,18 @@ func (l *listing) attach() {
 			bySource[row.source] = append(bySource[row.source], Projection{Kind: row.kind, Key: row.Key, Rows: row.Rows, Bytes: row.Bytes, Zone: row.zone})
 		}
 	}
-	l.objects = make([]*Object, 0, len(l.rows))
+	l.objects = make([]*listed, 0, len(l.rows))
 	for _, row := range l.rows {
 		if row.kind != kindEvents {
 			continue
 		}
 		projections := bySource[row.id]
 		if len(projections) == 0 {
-			l.objects = append(l.objects, &row.Object)
+			l.objects = append(l.objects, row)
 			continue
 		}
 		slices.SortFunc(projections, func(a, b Projection) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key)) })
-		object := row.Object
+		object := *row
 		object.Projections = projections
 		l.objects = append(l.objects, &object)
 	}
@@ -231,7 +239,7 @@ func (l *listing) between(from, to time.Time) []Object {
 	objects := make([]Object, 0, min(len(l.objects), 1024))
 	for _, o := range l.objects {
 		if (from.IsZero() || !o.MaxTS.Before(from)) && (to.IsZero() || o.MinTS.Before(to)) {
-			objects = append(objects, *o)
+			objects = append(objects, o.Object)
 			objects[len(objects)-1].Projections = slices.Clone(o.Projections) // whose paths are the snapshot's own
 		}
 	}

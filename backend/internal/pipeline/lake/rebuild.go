@@ -15,6 +15,7 @@ import (
 
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/merge"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
@@ -43,6 +44,19 @@ func (l *Lake) Rebuild(ctx context.Context, appID string, report func(RebuildPro
 	if err != nil {
 		return err
 	}
+	if err := l.rebuildApps(ctx, workspaceID, apps, report); err != nil {
+		return err
+	}
+	for _, app := range apps {
+		if err := l.reapplyErasures(ctx, workspaceID, app); err != nil {
+			return fmt.Errorf("erase again what was erased from app %s: %w", app, err)
+		}
+	}
+	return nil
+}
+
+// rebuildApps lets no merge of this process run meanwhile.
+func (l *Lake) rebuildApps(ctx context.Context, workspaceID string, apps []string, report func(RebuildProgress)) error {
 	l.compacting.Lock()
 	defer l.compacting.Unlock()
 	r := &rebuild{lake: l, workspaceID: workspaceID, report: report}
@@ -100,7 +114,7 @@ func (r *rebuild) read(ctx context.Context, appID string) error {
 			r.problem(object.Key, fmt.Sprintf("The object cannot be used: %v. Restore it from a backup and rebuild again, or move it away.", err))
 		case e.Key != object.Key || e.AppID != appID || e.WorkspaceID != r.workspaceID:
 			r.problem(object.Key, "The object belongs elsewhere and was left out: its own row names "+e.Key+".")
-		case e.Kind == kindEvents:
+		default:
 			e.Bytes = object.Bytes
 			r.entries[appID] = append(r.entries[appID], e)
 			r.progress.ObjectsTotal++
@@ -155,24 +169,66 @@ func (r *rebuild) restoreOffset(ctx context.Context, lane stream.Lane) error {
 	return nil
 }
 
-// choose picks the objects that hold every landed event once, and those that
-// they make superfluous.
+// choose picks the objects that are live, events before all others, and those
+// that they make superfluous.
 func (r *rebuild) choose(entries []entry) (live, superseded []entry) {
-	// Fresh objects: of the tries of one run, the last counts. Runs of a lane
-	// follow one another, so a try that reaches into the next run has failed.
-	var fresh, merged []entry
+	var fresh, unnamed, merged, erased, derived []entry
 	for _, e := range entries {
-		if e.Level > 0 {
+		switch {
+		case e.Kind == kindErased:
+			erased = append(erased, e)
+		case e.Kind != kindEvents:
+			derived = append(derived, e)
+		case e.Merge != "":
 			merged = append(merged, e)
-		} else if offset := r.offsets[e.Lane]; e.Incarnation != offset.incarnation || e.FirstSeq <= offset.last {
-			fresh = append(fresh, e) // others come again from the stream
+		case e.Level > 0:
+			unnamed = append(unnamed, e)
+		default:
+			// Those beyond the offset come again from the stream.
+			if offset := r.offsets[e.Lane]; e.Incarnation != offset.incarnation || e.FirstSeq <= offset.last {
+				fresh = append(fresh, e)
+			}
 		}
 	}
+	live, superseded = chooseUnnamed(unnamed, chooseRuns(fresh))
+	chosen, replaced := chooseMerges(merged, entries)
+	live = slices.DeleteFunc(append(live, chosen...), func(e entry) bool {
+		_, gone := replaced[e.ID]
+		if gone {
+			superseded = append(superseded, e)
+		}
+		return gone
+	})
+	sources := make(map[string]struct{}, len(live))
+	for i := range live {
+		sources[live[i].ID] = struct{}{}
+	}
+	live = append(live, erased...)
+	// Of several projections of an object and kind the newest counts.
+	slices.SortFunc(derived, func(a, b entry) int { return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(b.ID, a.ID)) })
+	type derivation struct{ source, kind string }
+	have := map[derivation]struct{}{}
+	for _, e := range derived {
+		_, lives := sources[e.Source]
+		_, taken := have[derivation{e.Source, e.Kind}]
+		if !lives || taken {
+			superseded = append(superseded, e)
+			continue
+		}
+		have[derivation{e.Source, e.Kind}] = struct{}{}
+		live = append(live, e)
+	}
+	return live, superseded
+}
+
+// chooseRuns picks the fresh objects that count: of the tries of one run, the
+// last. Runs of a lane follow one another, so a try that reaches into the next
+// run has failed.
+func chooseRuns(fresh []entry) (runs []entry) {
 	slices.SortFunc(fresh, func(a, b entry) int {
 		return cmp.Or(strings.Compare(string(a.Lane), string(b.Lane)), strings.Compare(a.Incarnation, b.Incarnation),
-			cmp.Compare(a.FirstSeq, b.FirstSeq), a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
+			cmp.Compare(a.FirstSeq, b.FirstSeq), strings.Compare(a.AppID, b.AppID), a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 	})
-	var runs []entry
 	for i := 0; i < len(fresh); {
 		end := i + 1
 		for end < len(fresh) && fresh[end].Lane == fresh[i].Lane && fresh[end].Incarnation == fresh[i].Incarnation && fresh[end].FirstSeq == fresh[i].FirstSeq {
@@ -188,8 +244,14 @@ func (r *rebuild) choose(entries []entry) (live, superseded []entry) {
 		runs = append(runs, tries[len(tries)-1])
 		i = end
 	}
-	// Merged objects hold their sources whole, and a later merge holds an earlier
-	// one whole or not at all. So the latest come first.
+	return runs
+}
+
+// chooseUnnamed decides among objects of merges that did not name their inputs,
+// as they were written before objects settled, and runs of the sink. Such an
+// object holds its sources whole, and a later one holds an earlier one whole or
+// not at all. So the latest come first.
+func chooseUnnamed(merged, runs []entry) (live, superseded []entry) {
 	slices.SortFunc(merged, func(a, b entry) int {
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(b.ID, a.ID))
 	})
@@ -212,6 +274,85 @@ func (r *rebuild) choose(entries []entry) (live, superseded []entry) {
 	return live, superseded
 }
 
+// lineage is a merge as its outputs in the store tell of it.
+type lineage struct {
+	outputs  []entry
+	inputs   []string
+	complete bool // all of its outputs are there
+	consumed bool // a merge took an output, which was live then: this one was committed
+	gone     int  // inputs that are not in the store, as after a commit
+}
+
+// chooseMerges decides which merges were committed, and returns their outputs and
+// the ids of what they replaced. Where it cannot be known it takes what loses no
+// row; ids that are then in two objects are found by reading them.
+func chooseMerges(merged, all []entry) (chosen []entry, replaced map[string]struct{}) {
+	byID := map[string]*lineage{}
+	stored, taken := map[string]struct{}{}, map[string]struct{}{}
+	for i := range all {
+		stored[all[i].ID] = struct{}{}
+	}
+	for _, e := range merged {
+		m := byID[e.Merge]
+		if m == nil {
+			m = &lineage{inputs: e.Inputs}
+			byID[e.Merge] = m
+			for _, id := range e.Inputs {
+				taken[id] = struct{}{}
+				if _, ok := stored[id]; !ok {
+					m.gone++
+				}
+			}
+		}
+		m.outputs = append(m.outputs, e)
+	}
+	merges := make([]*lineage, 0, len(byID))
+	for _, m := range byID {
+		m.complete = len(m.outputs) >= max(m.outputs[0].Parts, 1)
+		for i := range m.outputs {
+			if _, ok := taken[m.outputs[i].ID]; ok {
+				m.consumed = true
+			}
+		}
+		merges = append(merges, m)
+	}
+	slices.SortFunc(merges, func(a, b *lineage) int {
+		first := func(a, b bool) int {
+			switch {
+			case a && !b:
+				return -1
+			case b && !a:
+				return 1
+			}
+			return 0
+		}
+		last := func(m *lineage) *entry { return &m.outputs[len(m.outputs)-1] }
+		return cmp.Or(first(a.consumed, b.consumed), first(a.complete, b.complete),
+			cmp.Compare(b.gone*len(a.inputs), a.gone*len(b.inputs)), // a larger share of the inputs
+			last(b).CreatedAt.Compare(last(a).CreatedAt), strings.Compare(last(b).ID, last(a).ID))
+	})
+	replaced = map[string]struct{}{}
+	for _, m := range merges {
+		rival, lost := false, false // lost: an input is in no other object that counts
+		for _, id := range m.inputs {
+			_, done := replaced[id]
+			_, there := stored[id]
+			rival = rival || done
+			lost = lost || !done && !there
+		}
+		switch {
+		case m.complete && !rival:
+			for _, id := range m.inputs {
+				replaced[id] = struct{}{}
+			}
+		case !m.consumed && !lost:
+			continue // it never was committed, or another rewrote the same objects
+		}
+		chosen = append(chosen, m.outputs...)
+	}
+	return chosen, replaced
+}
+
 // app rebuilds one app in one transaction, under the lock of its row: its sink
 // waits meanwhile, and events wait in the stream.
 func (r *rebuild) app(ctx context.Context, appID string) error {
@@ -229,7 +370,7 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 			last = live[i].MaxReceivedAt
 		}
 	}
-	var repeated []string
+	content := &appContent{rebuild: r, appID: appID, keepers: map[event.ID]keeper{}}
 	err := r.lake.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
 			return err
@@ -250,11 +391,9 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 		if err := r.lake.seen.Reset(appID); err != nil {
 			return err
 		}
-		content := &appContent{rebuild: r, appID: appID}
 		if err := content.read(ctx, tx, live); err != nil {
 			return err
 		}
-		repeated = content.repeated
 		linkNumber, err := content.storeLinks(ctx, tx, live)
 		if err != nil {
 			return err
@@ -265,7 +404,9 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 		for i := range live {
 			live[i].LinkNumber = 0 // the links are numbered anew
 			live[i].queueInsert(&batch)
-			rows += live[i].Rows
+			if live[i].Kind == kindEvents {
+				rows += live[i].Rows
+			}
 			keys[i] = live[i].Key
 		}
 		batch.Queue(`DELETE FROM lake_garbage WHERE key = ANY ($1)`, keys)
@@ -290,62 +431,151 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 	// Not before the commit: a question meanwhile would bring the old links back.
 	r.lake.links.forget(appID)
 	r.lake.listings.forget(appID)
-	if len(repeated) == 0 {
-		return nil
-	}
-	// Copies of an id in several objects: merging these leaves the first.
-	_, err = r.lake.compactLocked(ctx, r.workspaceID, appID, func(entries []entry, _ int64) []entry {
-		return slices.DeleteFunc(entries, func(e entry) bool { return !slices.Contains(repeated, e.Key) })
-	}, 1)
-	return err
+	return content.dropRepeats(ctx, live)
 }
 
 // appContent is what an app's rows tell beside themselves.
 type appContent struct {
 	*rebuild
-	appID    string
-	linking  []*event.Event
-	repeated []string // keys of objects that share an id with another
+	appID   string
+	linking []*event.Event
+	keepers map[event.ID]keeper // of ids that several objects hold
 }
 
+// keeper is the copy of a repeated id that stays: the one that was accepted
+// first, or none of an id that was erased.
+type keeper struct {
+	object          int // index in live; -1: not known yet, erasedKeeper: none
+	receivedAt, seq int64
+}
+
+const erasedKeeper = -2
+
 func (c *appContent) read(ctx context.Context, tx pgx.Tx, live []entry) error {
-	again := map[event.ID]struct{}{}
+	// Erased ids first, so that an event that comes back under one is noticed.
 	for i := range live {
-		if err := c.readObject(ctx, tx, &live[i], again); err != nil {
+		if live[i].Kind != kindErased {
+			continue
+		}
+		err := c.lake.readErased(ctx, live[i].Key, func(ids []event.ID) error { return c.lake.seen.Add(c.appID, nil, slices.Clone(ids)) })
+		if err != nil {
 			return fmt.Errorf("read %s: %w", live[i].Key, err)
 		}
+	}
+	for i := range live {
+		if live[i].Kind == kindEvents {
+			if err := c.readObject(ctx, tx, &live[i]); err != nil {
+				return fmt.Errorf("read %s: %w", live[i].Key, err)
+			}
+			c.progress.Rows += live[i].Rows
+		}
 		c.progress.Objects++
-		c.progress.Rows += live[i].Rows
 		c.report(c.progress)
 		c.progress.Problems = nil
 	}
-	if len(again) == 0 {
+	if len(c.keepers) == 0 {
 		return nil
 	}
 	for i := range live {
-		shares := false
+		var err error
+		switch live[i].Kind {
+		case kindErased:
+			err = c.lake.readErased(ctx, live[i].Key, func(ids []event.ID) error {
+				for _, id := range ids {
+					if _, repeated := c.keepers[id]; repeated {
+						c.keepers[id] = keeper{object: erasedKeeper}
+					}
+				}
+				return nil
+			})
+		case kindEvents:
+			err = c.findKeepers(ctx, i, live[i].Key)
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", live[i].Key, err)
+		}
+	}
+	return nil
+}
+
+// findKeepers compares an object's copies of repeated ids with those before.
+func (c *appContent) findKeepers(ctx context.Context, object int, key string) error {
+	return c.lake.withFile(ctx, key, func(file *parquetv1.File) (err error) {
+		reader := file.Read()
+		defer func() { err = errors.Join(err, reader.Close()) }()
+		for {
+			row, err := reader.Next()
+			if errors.Is(err, io.EOF) {
+				return ctx.Err()
+			}
+			if err != nil {
+				return err
+			}
+			id := parquetv1.ID(row)
+			have, repeated := c.keepers[id]
+			if !repeated || have.object == erasedKeeper {
+				continue
+			}
+			this := keeper{object, parquetv1.ReceivedAt(row), parquetv1.Seq(row)}
+			if have.object < 0 || cmp.Or(cmp.Compare(this.receivedAt, have.receivedAt), cmp.Compare(this.seq, have.seq)) < 0 {
+				c.keepers[id] = this
+			}
+		}
+	})
+}
+
+// dropRepeats rewrites the objects that hold copies of ids that stay elsewhere.
+func (c *appContent) dropRepeats(ctx context.Context, live []entry) error {
+	if len(c.keepers) == 0 {
+		return nil
+	}
+	for i := range live {
+		if live[i].Kind != kindEvents {
+			continue
+		}
+		drop := false
 		err := c.lake.withFile(ctx, live[i].Key, func(file *parquetv1.File) error {
+			within := map[event.ID]struct{}{}
 			return file.ReadIDs(func(ids []event.ID) error {
 				for _, id := range ids {
-					if _, ok := again[id]; ok {
-						shares = true
+					keeper, repeated := c.keepers[id]
+					_, twice := within[id]
+					if repeated {
+						within[id] = struct{}{}
 					}
+					drop = drop || repeated && (keeper.object != i || twice)
 				}
 				return ctx.Err()
 			})
 		})
 		if err != nil {
+			return fmt.Errorf("read %s: %w", live[i].Key, err)
+		}
+		if !drop {
+			continue
+		}
+		r, err := c.lake.loadRewrite(ctx, c.workspaceID, c.appID, []string{live[i].ID})
+		if err != nil {
 			return err
 		}
-		if shares {
-			c.repeated = append(c.repeated, live[i].Key)
+		r.inPlace()
+		r.keep = func(row *merge.Row) bool {
+			keeper, repeated := c.keepers[row.ID]
+			return !repeated || keeper.object == i
+		}
+		r.also = func(ctx context.Context, tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, `UPDATE lake_apps SET duplicates = duplicates + $3 WHERE workspace_id = $1 AND app_id = $2`, c.workspaceID, c.appID, r.result.Removed)
+			return err
+		}
+		if err := r.run(ctx); err != nil {
+			return fmt.Errorf("drop repeats from %s: %w", live[i].Key, err)
 		}
 	}
 	return nil
 }
 
 // readObject takes an object's ids, links and catalog entries.
-func (c *appContent) readObject(ctx context.Context, tx pgx.Tx, object *entry, again map[event.ID]struct{}) error {
+func (c *appContent) readObject(ctx context.Context, tx pgx.Tx, object *entry) error {
 	ids := make([]event.ID, 0, object.Rows)
 	observed := c.lake.cfg.Catalog.Begin(c.workspaceID, c.appID)
 	err := c.lake.withFile(ctx, object.Key, func(file *parquetv1.File) (err error) {
@@ -380,7 +610,7 @@ func (c *appContent) readObject(ctx context.Context, tx pgx.Tx, object *entry, a
 	}
 	for i := range ids {
 		if known[i] || i > 0 && ids[i] == ids[i-1] {
-			again[ids[i]] = struct{}{}
+			c.keepers[ids[i]] = keeper{object: -1}
 		}
 	}
 	if err := c.lake.seen.Add(c.appID, nil, ids); err != nil {
@@ -406,6 +636,9 @@ func (c *appContent) storeLinks(ctx context.Context, tx pgx.Tx, live []entry) (i
 	now.apply(&change)
 	wrong := map[[2]string]int64{} // kind and id → the key that misleads
 	for i := range live {
+		if live[i].Kind != kindEvents {
+			continue
+		}
 		err := c.lake.withFile(ctx, live[i].Key, func(file *parquetv1.File) (err error) {
 			reader := file.Read()
 			defer func() { err = errors.Join(err, reader.Close()) }()
