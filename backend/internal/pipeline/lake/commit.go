@@ -40,6 +40,7 @@ type commit struct {
 	lake     *Lake
 	lane     stream.Lane
 	from, to uint64
+	at       time.Time // of the try, by the database's clock: replicas' clocks differ, and a rebuild orders tries by it
 	apps     []*appRun
 	objects  []entry
 }
@@ -148,13 +149,13 @@ func (c *commit) transact(ctx context.Context, tx tenancy.ScopedTx) error {
 
 // moveOffset claims the run: a sink that is not where the offset stands has lost.
 func (c *commit) moveOffset(ctx context.Context, tx pgx.Tx) error {
-	tag, err := tx.Exec(ctx, `UPDATE lake_offsets SET last_seq = $4, committed_at = now() WHERE lane = $1 AND incarnation = $2 AND last_seq = $3`,
-		c.lane, c.lake.cfg.Stream.Incarnation(c.lane), int64(c.from)-1, int64(c.to))
+	err := tx.QueryRow(ctx, `UPDATE lake_offsets SET last_seq = $4, committed_at = now() WHERE lane = $1 AND incarnation = $2 AND last_seq = $3
+		RETURNING clock_timestamp()`, c.lane, c.lake.cfg.Stream.Incarnation(c.lane), int64(c.from)-1, int64(c.to)).Scan(&c.at)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errStale
+	}
 	if err != nil {
 		return fmt.Errorf("move the sink's offset: %w", err)
-	}
-	if tag.RowsAffected() == 0 {
-		return errStale
 	}
 	return nil
 }
@@ -344,6 +345,7 @@ func (c *commit) write(ctx context.Context, run *appRun) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
+	object.CreatedAt = c.at.UTC()
 	object.Lane, object.Incarnation, object.FirstSeq, object.LastSeq = c.lane, incarnation, c.from, c.to
 	object.Rows, object.Sources, object.LinkNumber = int64(len(run.rows)), seen.One(run.commits), run.links.number
 	object.Totals = run.totals

@@ -49,6 +49,9 @@ func process() error {
 	if err != nil {
 		return err
 	}
+	if os.Getenv("LAKE_TEST_REPLICA") != "" {
+		return replica(ctx, dir, server)
+	}
 	st, err := stream.Open(ctx, stream.Config{Dir: filepath.Join(dir, "stream"), Logger: discard()})
 	if err != nil {
 		return err
