@@ -102,11 +102,14 @@ func (p *Properties) scan(s *scanner) bool {
 				}
 			}
 		}
-		if found == want || s.take('}') {
+		if s.take('}') {
 			return true
 		}
 		if !s.take(',') {
 			return false
+		}
+		if found == want {
+			return true
 		}
 	}
 }
