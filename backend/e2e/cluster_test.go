@@ -29,29 +29,34 @@ type cluster struct {
 }
 
 // newCluster starts PostgreSQL, the S3 server and every replica: the two that
-// take events and the worker keep the stream.
-func newCluster(t *testing.T) *cluster {
+// take events and the worker keep the stream. In a network, each replica has a
+// host of its own there; without one all are on this machine.
+func newCluster(t *testing.T, in *network) *cluster {
 	t.Helper()
 	c := &cluster{t: t, root: dataRoot(t), replicas: map[string]*platform{}}
 	var starting sync.WaitGroup
-	starting.Go(func() { c.database = startDatabase(t, filepath.Join(c.root, "db")) })
-	starting.Go(func() { c.objects = startGateway(t, filepath.Join(c.root, "s3")) })
+	starting.Go(func() { c.database = startDatabase(t, filepath.Join(c.root, "db"), in.address(t, "")) })
+	starting.Go(func() { c.objects = startGateway(t, filepath.Join(c.root, "s3"), in.address(t, "")) })
 	starting.Wait()
 	if t.Failed() {
 		t.FailNow()
 	}
-	keepers := []string{"ingest-1", "ingest-2", "worker"}
+	c.names = []string{"ingest-1", "ingest-2", "worker", "sink-1", "sink-2", "api-1", "api-2"}
+	keepers := c.names[:3]
 	var clients, routes []string
 	listen := map[string][2]string{}
+	for _, name := range c.names {
+		in.addHost(t, name)
+	}
 	for _, name := range keepers {
-		client, route := freeAddress(t), freeAddress(t)
+		client, route := in.address(t, name), in.address(t, name)
 		listen[name] = [2]string{client, route}
 		clients = append(clients, "nats://"+natsToken+"@"+client)
 		routes = append(routes, route)
 	}
-	for _, name := range []string{"ingest-1", "ingest-2", "worker", "sink-1", "sink-2", "api-1", "api-2"} {
+	for _, name := range c.names {
 		role, _, _ := strings.Cut(name, "-")
-		p := &platform{t: t, data: filepath.Join(c.root, name), address: freeAddress(t)}
+		p := &platform{t: t, data: filepath.Join(c.root, name), address: in.address(t, name), within: in.within(name)}
 		p.args = []string{"--roles", role, "--database-url", c.database.url, "--object-store", c.objects.url, "--stream-shards", "2"}
 		if slices.Contains(keepers, name) {
 			p.args = append(p.args, "--nats-listen", listen[name][0], "--nats-cluster", listen[name][1], "--nats-peers", strings.Join(routes, ","))
@@ -59,7 +64,6 @@ func newCluster(t *testing.T) *cluster {
 			p.args = append(p.args, "--nats-url", strings.Join(clients, ","))
 		}
 		c.replicas[name] = p
-		c.names = append(c.names, name)
 	}
 	for _, p := range c.replicas {
 		p.launch(c.environment()...)
@@ -105,7 +109,7 @@ type database struct {
 	account *syscall.SysProcAttr
 }
 
-func startDatabase(t *testing.T, dir string) *database {
+func startDatabase(t *testing.T, dir, address string) *database {
 	t.Helper()
 	bins, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	bin := ""
@@ -136,12 +140,14 @@ func startDatabase(t *testing.T, dir string) *database {
 			return nil
 		}
 	}
-	address := freeAddress(t)
 	host, port, _ := net.SplitHostPort(address)
 	d.url = fmt.Sprintf("postgres://owner@%s/postgres?sslmode=disable", address)
 	d.control("initdb", "-D", dir, "-U", "owner", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-	settings := fmt.Sprintf("-c listen_addresses=%s -c port=%s -c unix_socket_directories='' -c fsync=off -c max_connections=200", host, port)
-	if err := os.WriteFile(filepath.Join(dir, "postgresql.auto.conf"), []byte(strings.ReplaceAll(strings.TrimPrefix(settings, "-c "), " -c ", "\n")+"\n"), 0o644); err != nil {
+	settings := fmt.Sprintf("listen_addresses = '%s'\nport = %s\nunix_socket_directories = ''\nfsync = off\nmax_connections = 200\n", host, port)
+	if err := os.WriteFile(filepath.Join(dir, "postgresql.auto.conf"), []byte(settings), 0o644); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pg_hba.conf"), []byte("host all all samenet trust\n"), 0o644); err != nil {
 		t.Error(err)
 	}
 	d.start()
@@ -193,14 +199,14 @@ type gateway struct {
 	exited  chan struct{}
 }
 
-func startGateway(t *testing.T, dir string) *gateway {
+func startGateway(t *testing.T, dir, address string) *gateway {
 	t.Helper()
 	out, err := exec.Command("../../.ci/versitygw").Output()
 	if err != nil {
 		t.Errorf("the S3 server of the tests: %v", err)
 		return nil
 	}
-	g := &gateway{t: t, program: strings.TrimSpace(string(out)), dir: dir, address: freeAddress(t)}
+	g := &gateway{t: t, program: strings.TrimSpace(string(out)), dir: dir, address: address}
 	if err := os.MkdirAll(filepath.Join(dir, bucket), 0o755); err != nil {
 		t.Error(err)
 		return nil

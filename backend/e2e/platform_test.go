@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +60,7 @@ type platform struct {
 	data    string
 	address string
 	args    []string // of serve, beside data and address
+	within  []string // a command that runs the server's command elsewhere, such as in a network namespace
 	process *exec.Cmd
 	stderr  *lockedBuffer
 	exited  chan struct{}
@@ -123,7 +125,8 @@ func (p *platform) start(env ...string) {
 func (p *platform) launch(env ...string) {
 	p.t.Helper()
 	p.stderr = &lockedBuffer{}
-	p.process = exec.Command(binary, append([]string{"serve", "--data", p.data, "--listen", p.address}, p.args...)...)
+	command := slices.Concat(p.within, []string{binary, "serve", "--data", p.data, "--listen", p.address}, p.args)
+	p.process = exec.Command(command[0], command[1:]...)
 	p.process.Env = append(os.Environ(), env...)
 	p.process.Stdout, p.process.Stderr = p.stderr, p.stderr
 	if err := p.process.Start(); err != nil {
