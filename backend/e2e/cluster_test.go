@@ -56,7 +56,7 @@ func newCluster(t *testing.T, in *network) *cluster {
 	}
 	for _, name := range c.names {
 		role, _, _ := strings.Cut(name, "-")
-		p := &platform{t: t, data: filepath.Join(c.root, name), address: in.address(t, name), within: in.within(name)}
+		p := &platform{t: t, data: filepath.Join(c.root, name), address: in.address(t, name), within: in.within(name), patience: 3 * time.Second}
 		p.args = []string{"--roles", role, "--database-url", c.database.url, "--object-store", c.objects.url, "--stream-shards", "2"}
 		if slices.Contains(keepers, name) {
 			p.args = append(p.args, "--nats-listen", listen[name][0], "--nats-cluster", listen[name][1], "--nats-peers", strings.Join(routes, ","))

@@ -93,8 +93,8 @@ func (n *network) within(name string) []string {
 func (n *network) cut(name string)  { n.ip("link", "set", n.link(name), "down") }
 func (n *network) mend(name string) { n.ip("link", "set", n.link(name), "up") }
 
-// Each kind of replica is cut off from everything for longer than its leases
-// live, while its process goes on. The others go on without it, it does no harm
+// A sink, and then a front door that keeps a third of the stream, is cut off from
+// everything for longer than its leases live, while its process goes on. The others go on without it, it does no harm
 // when it is back, and each event counts once.
 func TestAReplicaThatIsCutOffDoesNoHarm(t *testing.T) {
 	t.Parallel()
@@ -104,7 +104,7 @@ func TestAReplicaThatIsCutOffDoesNoHarm(t *testing.T) {
 	_, key := api.app("shop")
 	load := c.startLoad(key)
 	load.awaitMore(300)
-	for _, name := range []string{"sink-1", "sink-2", "ingest-2", "worker"} {
+	for _, name := range []string{"sink-1", "ingest-2"} {
 		n.cut(name)
 		begun := time.Now()
 		took := c.takeOver(api, load, "shop")

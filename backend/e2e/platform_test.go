@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -56,14 +57,15 @@ func TestMain(m *testing.M) {
 
 // platform is one data directory and the server that may run on it.
 type platform struct {
-	t       *testing.T
-	data    string
-	address string
-	args    []string // of serve, beside data and address
-	within  []string // a command that runs the server's command elsewhere, such as in a network namespace
-	process *exec.Cmd
-	stderr  *lockedBuffer
-	exited  chan struct{}
+	t        *testing.T
+	data     string
+	address  string
+	args     []string      // of serve, beside data and address
+	patience time.Duration // with a request; default 20 s
+	within   []string      // a command that runs the server's command elsewhere, such as in a network namespace
+	process  *exec.Cmd
+	stderr   *lockedBuffer
+	exited   chan struct{}
 }
 
 // newPlatform prepares a data directory and an address, and starts nothing.
@@ -253,7 +255,7 @@ func (p *platform) post(key string, body []byte) (int, answer, http.Header) {
 		return 0, answer{}, nil
 	}
 	request.Header.Set("Authorization", "Bearer "+key)
-	client := http.Client{Timeout: 20 * time.Second}
+	client := http.Client{Timeout: cmp.Or(p.patience, 20*time.Second)}
 	response, err := client.Do(request)
 	if err != nil {
 		return 0, answer{}, nil
