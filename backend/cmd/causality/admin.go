@@ -7,7 +7,6 @@ import (
 	"connectrpc.com/connect"
 
 	identityv1 "github.com/causality-project/causality/proto/gen/causality/identity/v1"
-	lakev1 "github.com/causality-project/causality/proto/gen/causality/lake/v1"
 	tenancyv1 "github.com/causality-project/causality/proto/gen/causality/tenancy/v1"
 )
 
@@ -229,111 +228,4 @@ func (c *usersLink) Run(ctx context.Context, t *terminal) error {
 	t.note("valid once, until %s", answer.Msg.GetExpiresAt())
 	_, err = fmt.Fprintln(t.Out, answer.Msg.GetUrl())
 	return err
-}
-
-type lakeCommand struct {
-	Verify  lakeVerify  `cmd:"" help:"Check every object against the manifest."`
-	Rebuild lakeRebuild `cmd:"" help:"Make the manifest anew from the objects."`
-	Compact lakeCompact `cmd:"" help:"Merge small objects now."`
-	promotionCommands
-}
-
-type lakeApp struct {
-	connection
-	App string `name:"app" placeholder:"APP" help:"Only this app, by id or name."`
-}
-
-type lakeVerify struct{ lakeApp }
-
-func (c *lakeVerify) Run(ctx context.Context, t *terminal) error {
-	s, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	stream, err := s.lake().Verify(ctx, connect.NewRequest(&lakev1.VerifyRequest{AppId: c.App}))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = stream.Close() }()
-	var last *lakev1.VerifyResponse
-	problems := 0
-	for stream.Receive() {
-		last = stream.Msg()
-		problems += t.problems(last.GetProblems())
-	}
-	if err := stream.Err(); err != nil {
-		return err
-	}
-	if !last.GetDone() {
-		return fmt.Errorf("the server ended the check early; its log says why")
-	}
-	_, err = fmt.Fprintf(t.Out, "%.0f objects, %.0f rows, %.0f bytes, %d problems\n", last.GetObjects(), last.GetRows(), last.GetBytes(), problems)
-	if problems > 0 {
-		return errReported
-	}
-	return err
-}
-
-type lakeRebuild struct{ lakeApp }
-
-func (c *lakeRebuild) Run(ctx context.Context, t *terminal) error {
-	s, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	stream, err := s.lake().Rebuild(ctx, connect.NewRequest(&lakev1.RebuildRequest{AppId: c.App}))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = stream.Close() }()
-	var last *lakev1.RebuildResponse
-	problems := 0
-	for stream.Receive() {
-		last = stream.Msg()
-		problems += t.problems(last.GetProblems())
-	}
-	if err := stream.Err(); err != nil {
-		return err
-	}
-	if !last.GetDone() {
-		return fmt.Errorf("the server ended the rebuilding early; its log says why, and it can be repeated")
-	}
-	_, err = fmt.Fprintf(t.Out, "%.0f objects, %.0f rows, %d problems\n", last.GetObjects(), last.GetRows(), problems)
-	if problems > 0 {
-		return errReported
-	}
-	return err
-}
-
-type lakeCompact struct{ lakeApp }
-
-func (c *lakeCompact) Run(ctx context.Context, t *terminal) error {
-	s, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	stream, err := s.lake().Compact(ctx, connect.NewRequest(&lakev1.CompactRequest{AppId: c.App}))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = stream.Close() }()
-	var last *lakev1.CompactResponse
-	for stream.Receive() {
-		last = stream.Msg()
-	}
-	if err := stream.Err(); err != nil {
-		return err
-	}
-	if !last.GetDone() {
-		return fmt.Errorf("the server ended the compaction early; its log says why, and it can be repeated")
-	}
-	_, err = fmt.Fprintf(t.Out, "%.0f objects became %.0f, %.0f rows\n", last.GetObjectsBefore(), last.GetObjectsAfter(), last.GetRows())
-	return err
-}
-
-func (t *terminal) problems(problems []*lakev1.Problem) int {
-	for _, p := range problems {
-		t.note("%s: %s", p.GetObject(), p.GetWhat())
-	}
-	return len(problems)
 }

@@ -42,7 +42,7 @@ type commands struct {
 	Apps    appsCommand    `cmd:"" help:"Create, list and change apps."`
 	Keys    keysCommand    `cmd:"" help:"Create, list, rotate and revoke keys."`
 	Users   usersCommand   `cmd:"" help:"List people, and make sign-in links."`
-	Lake    lakeCommand    `cmd:"" help:"Verify, rebuild and compact the store."`
+	Lake    lakeCommand    `cmd:"" help:"Look after the store: verify, rebuild, compact, erase, and more."`
 	Backup  backupCommand  `cmd:"" help:"Copy the database and the objects of one instant into a directory, while serving."`
 	Restore restoreCommand `cmd:"" help:"Make an installation anew from a backup, on an empty data directory."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database to this version, without serving."`

@@ -2,11 +2,13 @@ package lake
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
-	merging "github.com/causality-project/causality/backend/internal/pipeline/lake/merge"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/merge"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
 	"github.com/causality-project/causality/backend/internal/platform/event"
 )
@@ -194,25 +196,24 @@ func (t *target) narrow(ctx context.Context, file *parquetv1.File, at []bool) (f
 func eachText(ctx context.Context, file *parquetv1.File, column int, test func(string) bool, yield func(row int, yes bool)) error {
 	var verdicts []int8 // by code: 0 not asked, 1 yes, 2 no
 	row := 0
-	return file.Texts(column, func(text *parquetv1.Text, newDictionary bool) error {
-		if newDictionary {
+	return eachPage(ctx, file, column, func(text *parquetv1.Text) {
+		if text.NewDictionary {
 			verdicts = append(verdicts[:0], make([]int8, text.Dictionary())...)
 		}
-		codes, next := text.Codes(), 0
 		if text.Dictionary() == 0 {
-			text.Values(func(value []byte) {
-				if value != nil {
+			for range text.Rows {
+				if value := text.Value(); value != nil {
 					yield(row, test(string(value)))
 				}
 				row++
-			})
-			return ctx.Err()
+			}
+			return
 		}
-		present := text.Present()
+		present, codes := text.Present(), text.Codes()
 		for i := range text.Rows {
 			if present == nil || present[i] != 0 {
-				code := codes[next]
-				next++
+				code := codes[0]
+				codes = codes[1:]
 				if verdicts[code] == 0 {
 					verdicts[code] = 2
 					if test(string(text.Entry(code))) {
@@ -223,8 +224,26 @@ func eachText(ctx context.Context, file *parquetv1.File, column int, test func(s
 			}
 			row++
 		}
-		return ctx.Err()
 	})
+}
+
+// eachPage reads a column of text.
+func eachPage(ctx context.Context, file *parquetv1.File, column int, yield func(*parquetv1.Text)) (err error) {
+	reader := file.Texts(column)
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	for {
+		text, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		yield(text)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 }
 
 // observe shows the catalog what the matching rows had added to it.
@@ -248,14 +267,13 @@ func (f *found) observe(ctx context.Context, file *parquetv1.File, removal *cata
 	}
 	texts := func(column int, set func(*seenRow, string)) error {
 		row := 0
-		return file.Texts(column, func(text *parquetv1.Text, _ bool) error {
-			text.Values(func(value []byte) {
-				if at := place[row]; at > 0 && value != nil {
-					set(&rows[at-1], string(value))
+		return eachPage(ctx, file, column, func(text *parquetv1.Text) {
+			for range text.Rows {
+				if value := text.Value(); value != nil && place[row] > 0 {
+					set(&rows[place[row]-1], string(value))
 				}
 				row++
-			})
-			return ctx.Err()
+			}
 		})
 	}
 	if err := texts(parquetv1.ColEvent, func(r *seenRow, s string) { r.name = s }); err != nil {
@@ -291,10 +309,10 @@ func (f *found) observe(ctx context.Context, file *parquetv1.File, removal *cata
 
 // keeper answers a merge's question for each row. Rows of one person lie together,
 // so the last answer about ids is kept.
-func (t *target) keeper(previous map[event.ID]struct{}) func(*merging.Row) bool {
+func (t *target) keeper(previous map[event.ID]struct{}) func(*merge.Row) bool {
 	var user, visitor string
 	var ours, known bool
-	return func(row *merging.Row) bool {
+	return func(row *merge.Row) bool {
 		if !t.occurred(row.TS, row.ReceivedAt) || !t.named(row.Type, row.Event) {
 			return true
 		}

@@ -91,15 +91,17 @@ func (l *Lake) readErased(ctx context.Context, key string, yield func(ids []even
 }
 
 // storeErased writes an object of erased ids that takes the place of sources'
-// rows in what dedupe reads. Nothing lists it yet.
-func (l *Lake) storeErased(ctx context.Context, workspaceID, appID string, ids []event.ID, sources seen.Ranges, now time.Time) (entry, error) {
+// rows in what dedupe reads. counters are the app's without these. Nothing lists
+// it yet.
+func (l *Lake) storeErased(ctx context.Context, workspaceID, appID string, ids []event.ID, sources seen.Ranges, counters totals, now time.Time) (entry, error) {
 	slices.SortFunc(ids, func(a, b event.ID) int { return slices.Compare(a[:], b[:]) })
 	ids = slices.Compact(ids)
 	e, err := newEntry(workspaceID, appID, 0, now, "erased")
 	if err != nil {
 		return entry{}, err
 	}
-	e.Kind, e.Rows, e.Sources = kindErased, int64(len(ids)), sources
+	e.Kind, e.Rows, e.Sources, e.Totals = kindErased, int64(len(ids)), sources, counters
+	e.Totals.Erased += e.Rows
 	e.MinTS, e.MaxTS, e.MinReceivedAt, e.MaxReceivedAt = now, now, now, now // of the events nothing stays
 	metadata, err := e.metadata()
 	if err != nil {

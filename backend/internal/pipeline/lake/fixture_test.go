@@ -249,8 +249,8 @@ func (h *house) holds(app string, want []event.ID) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if c.Queryable != int64(len(distinct)) || c.Stored != c.Queryable+c.Duplicates {
-		h.t.Fatalf("counters %+v, want %d queryable, and stored = queryable + duplicates", c, len(distinct))
+	if c.Queryable != int64(len(distinct)) || c.Stored != c.Queryable+c.Duplicates+c.Erased+c.ErasedLate+c.Expired {
+		h.t.Fatalf("counters %+v, want %d queryable, and stored = queryable + duplicates + erased + late + expired", c, len(distinct))
 	}
 	h.verified()
 }

@@ -53,6 +53,9 @@ type Config struct {
 	// Grace is how long an object that left the manifest is kept at least;
 	// default 15 min.
 	Grace time.Duration
+	// ForgetPatience is how long an erasure waits for questions that still read
+	// an object that is to be deleted; default 1 min.
+	ForgetPatience time.Duration
 
 	Logger *slog.Logger // required
 }
@@ -67,7 +70,7 @@ func (c *Config) complete() error {
 			errs = append(errs, fmt.Errorf("%s is missing", name))
 		}
 	}
-	for name, n := range map[string]int64{"CacheBytes": c.CacheBytes, "MaxRows": int64(c.MaxRows), "MaxBytes": int64(c.MaxBytes), "MaxAge": int64(c.MaxAge), "Grace": int64(c.Grace)} {
+	for name, n := range map[string]int64{"CacheBytes": c.CacheBytes, "MaxRows": int64(c.MaxRows), "MaxBytes": int64(c.MaxBytes), "MaxAge": int64(c.MaxAge), "Grace": int64(c.Grace), "ForgetPatience": int64(c.ForgetPatience)} {
 		if n < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative", name))
 		}
@@ -77,6 +80,7 @@ func (c *Config) complete() error {
 	orDefault(&c.MaxAge, time.Second)
 	orDefault(&c.Compaction, 5*time.Second)
 	orDefault(&c.Grace, 15*time.Minute)
+	orDefault(&c.ForgetPatience, forgetPatience)
 	return errors.Join(errs...)
 }
 
@@ -105,6 +109,7 @@ type Lake struct {
 
 	compacting sync.Mutex // one compaction at a time, whoever asks for it
 	compaction compactionState
+	erasing    *eraseState
 }
 
 // New opens the lake. Nothing runs until Run; questions are answered at once.
@@ -116,7 +121,7 @@ func New(cfg Config) (*Lake, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lake: %w", err)
 	}
-	l := &Lake{cfg: cfg, log: cfg.Logger, seen: ids}
+	l := &Lake{cfg: cfg, log: cfg.Logger, seen: ids, erasing: newEraseState()}
 	l.sinks = map[stream.Lane]*sink{}
 	for _, lane := range cfg.Stream.Lanes() {
 		l.sinks[lane] = &sink{lake: l, lane: lane}
@@ -139,6 +144,9 @@ func (l *Lake) Run(ctx context.Context) error {
 	}
 	if l.cfg.Maintain {
 		group.Go(func() error { return l.cfg.Leases.Lead(ctx, "maintenance", l.maintain) })
+	}
+	if l.cfg.Leases != nil {
+		group.Go(func() error { l.forgetInBackground(ctx); return nil })
 	}
 	group.Go(func() error { <-ctx.Done(); return nil }) // a replica without a part answers questions
 	err := group.Wait()
@@ -165,6 +173,8 @@ func (l *Lake) maintain(ctx context.Context) error {
 		tasks.Go(func() { l.compactInBackground(ctx) })
 	}
 	tasks.Go(func() { l.collectInBackground(ctx) })
+	tasks.Go(func() { l.eraseInBackground(ctx) })
+	tasks.Go(func() { l.retainInBackground(ctx) })
 	if l.cfg.Publication != nil {
 		tasks.Go(func() { l.cfg.Publication.Run(ctx) })
 	}

@@ -366,6 +366,9 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 		sums.Duplicates = max(sums.Duplicates, live[i].Totals.Duplicates)
 		sums.Rejected = max(sums.Rejected, live[i].Totals.Rejected)
 		sums.Dropped = max(sums.Dropped, live[i].Totals.Dropped)
+		sums.Erased = max(sums.Erased, live[i].Totals.Erased)
+		sums.Late = max(sums.Late, live[i].Totals.Late)
+		sums.Expired = max(sums.Expired, live[i].Totals.Expired)
 		if live[i].MaxReceivedAt.After(last) {
 			last = live[i].MaxReceivedAt
 		}
@@ -416,10 +419,13 @@ func (r *rebuild) app(ctx context.Context, appID string) error {
 		}
 		batch.Queue(`INSERT INTO lake_garbage (key, workspace_id) SELECT unnest($1::text[]), $2::uuid ON CONFLICT DO NOTHING`, dead, r.workspaceID)
 		batch.Queue(`UPDATE lake_apps SET version = greatest(version, $3) + 2 * $10::bigint, commits = greatest(commits, $3), link_number = $4,
-			duplicates = greatest(duplicates, $5), stored = $6 + greatest(duplicates, $5), rejected = greatest(rejected, $7),
-			dropped = greatest(dropped, $8), last_received_at = greatest(last_received_at, $9)
+			duplicates = greatest(duplicates, $5), rejected = greatest(rejected, $7), dropped = greatest(dropped, $8),
+			erased = greatest(erased, $11), erased_late = greatest(erased_late, $12), expired = greatest(expired, $13),
+			stored = $6 + greatest(duplicates, $5) + greatest(erased, $11) + greatest(erased_late, $12) + greatest(expired, $13),
+			last_received_at = greatest(last_received_at, $9)
 			WHERE workspace_id = $1 AND app_id = $2`,
-			r.workspaceID, appID, commits, linkNumber, sums.Duplicates, rows, sums.Rejected, sums.Dropped, orNil(last), maxBehind) // far enough that every reader reads the list anew
+			r.workspaceID, appID, commits, linkNumber, sums.Duplicates, rows, sums.Rejected, sums.Dropped, orNil(last), maxBehind,
+			sums.Erased, sums.Late, sums.Expired) // far enough that every reader reads the list anew
 		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 			return fmt.Errorf("write manifest: %w", err)
 		}

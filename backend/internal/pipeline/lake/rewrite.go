@@ -61,9 +61,9 @@ func (l *Lake) loadRewrite(ctx context.Context, workspaceID, appID string, ids [
 	r := &rewrite{lake: l, workspaceID: workspaceID, appID: appID}
 	err := l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var number int64
-		err := tx.QueryRow(ctx, `SELECT l.link_number, l.duplicates, l.rejected, l.dropped, a.time_zone FROM lake_apps l JOIN apps a USING (workspace_id, app_id)
+		err := tx.QueryRow(ctx, `SELECT l.link_number, l.duplicates, l.rejected, l.dropped, l.erased, l.erased_late, l.expired, a.time_zone FROM lake_apps l JOIN apps a USING (workspace_id, app_id)
 			WHERE l.workspace_id = $1 AND l.app_id = $2`, workspaceID, appID).
-			Scan(&number, &r.totals.Duplicates, &r.totals.Rejected, &r.totals.Dropped, &r.zone)
+			Scan(&number, &r.totals.Duplicates, &r.totals.Rejected, &r.totals.Dropped, &r.totals.Erased, &r.totals.Late, &r.totals.Expired, &r.zone)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errOvertaken
 		}

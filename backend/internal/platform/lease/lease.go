@@ -82,6 +82,15 @@ func New(pool *pgxpool.Pool, replicaID, roles string, log *slog.Logger) *Leases 
 	}
 }
 
+// ID names this replica among those of the installation; empty for one that is
+// alone.
+func (l *Leases) ID() string {
+	if l == nil {
+		return ""
+	}
+	return l.id
+}
+
 // Run shows that this replica is alive and renews what it holds, until ctx
 // ends; what is held must have ended by then. It returns an error only when
 // another process runs under the same id. While the database is away nothing

@@ -17,7 +17,6 @@ import (
 
 // Handler implements LakeService.
 type Handler struct {
-	lakev1connect.UnimplementedLakeServiceHandler
 	lake *lake.Lake
 	apps identity.AppGetter
 }
