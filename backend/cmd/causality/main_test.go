@@ -279,6 +279,20 @@ func TestTheWayOfAFile(t *testing.T) {
 		t.Errorf("json: %v %s", err, answer)
 	}
 
+	if _, said := must(exitDone, "lake", "promote", "amount", "--app", "shop", "--kind", "number"); !strings.Contains(said, "amount has the number column p_amount") {
+		t.Errorf("promote: %q", said)
+	}
+	if out, _ := must(exitDone, "query", "--app", "shop", "--format", "csv", "select sum(p_amount) total from events"); out != "total\n37.54\n" {
+		t.Errorf("a promoted property in SQL: %q", out)
+	}
+	if out, _ := must(exitDone, "lake", "promotions", "--app", "shop", "--format", "csv"); !strings.HasPrefix(out, "property,kind,column,promoted_at\namount,number,p_amount,2") {
+		t.Errorf("promotions: %q", out)
+	}
+	must(exitDone, "lake", "demote", "amount", "--app", "shop")
+	if _, said := must(exitFailed, "lake", "demote", "amount", "--app", "shop"); !strings.Contains(said, "is not promoted") {
+		t.Errorf("demoted twice: %q", said)
+	}
+
 	checkHealth(t, data)
 
 	// From elsewhere with a secret key, which sees its own app alone.
