@@ -24,7 +24,11 @@ test("properties lead to a breakdown", async ({ page }) => {
   await page.getByRole("searchbox", { name: "Search properties" }).fill("category");
   const table = page.getByRole("region", { name: "Properties" });
   await expect(table.getByText("category", { exact: true })).toBeVisible();
+  await table.getByRole("button", { name: "Promote category" }).click();
+  await expect(table.getByText("promoted")).toBeVisible();
   await expectAccessible(page);
+  await table.getByRole("button", { name: "Demote category" }).click();
+  await expect(table.getByText("promoted")).toBeHidden();
   await page.getByRole("link", { name: "Break down a trend by category" }).click();
   await expect(page).toHaveURL(/insights\/new\/trend/);
 });

@@ -1,8 +1,11 @@
 // Properties as they were seen, of all events or of one.
-import type { UseQueryResult } from "@tanstack/react-query";
+import { type UseQueryResult, useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Braces } from "lucide-react";
 import { useMemo, useState } from "react";
+import { catalog } from "../../api/clients";
+import { describeError } from "../../api/errors";
+import { inWorkspace } from "../../api/transport";
 import { useApp } from "../../app/current";
 import { Badge } from "../../components/badge";
 import { ago, dateTime, exact, percent } from "../../components/format";
@@ -12,6 +15,7 @@ import { SkeletonRows } from "../../components/skeleton";
 import { EmptyState } from "../../components/states";
 import { Switch } from "../../components/switch";
 import { type Column, Table } from "../../components/table";
+import { toast } from "../../components/toast";
 import type { ListPropertiesResponse, SeenProperty } from "../../gen/causality/catalog/v1/catalog_pb";
 import { encodeTrendSearch, seriesOf } from "../insights/trend-link";
 import { SearchField } from "./events-tab";
@@ -47,10 +51,42 @@ export function Coverage({ ratio }: { ratio: number }) {
   );
 }
 
+/** Gives a property a column of its own, or takes it away; can be undone. */
+function usePromotion() {
+  const { scope } = useApp();
+  const queryClient = useQueryClient();
+  const change = useMutation({
+    mutationFn: async ({ property, promote }: { property: string; promote: boolean; undone?: boolean }) => {
+      const request = { appId: scope.appId, property };
+      const headers = inWorkspace(scope.workspaceId);
+      await (promote ? catalog.promote(request, headers) : catalog.demote(request, headers));
+    },
+    onSuccess: async (_, { property, promote, undone }) => {
+      await queryClient.invalidateQueries({ queryKey: ["properties", scope] });
+      if (undone) return;
+      const said = promote
+        ? `${property} gets a column as files are merged`
+        : `${property} gets no column any more`;
+      toast.success(said, {
+        action: {
+          label: "Undo",
+          onClick: () => change.mutate({ property, promote: !promote, undone: true }),
+        },
+      });
+    },
+    onError: (error) => toast.error(describeError(error).sentence),
+  });
+  return change.mutate;
+}
+
+/** Lists and objects have no column. */
+const scalar = (p: SeenProperty) => p.types.some((t) => t !== "list" && t !== "object");
+
 export function PropertiesTab({ properties }: { properties: UseQueryResult<ListPropertiesResponse> }) {
   const { zone, params } = useApp();
   const [search, setSearch] = useState("");
   const [builtin, setBuiltin] = useState(false);
+  const promotion = usePromotion();
   const columns = useMemo<Column<SeenProperty>[]>(
     () => [
       {
@@ -63,6 +99,11 @@ export function PropertiesTab({ properties }: { properties: UseQueryResult<ListP
               {p.name}
             </span>
             {p.builtin ? <Badge>built in</Badge> : null}
+            {p.promoted ? (
+              <span title={`Questions read its ${p.promoted} column instead of all properties`}>
+                <Badge tone="accent">promoted</Badge>
+              </span>
+            ) : null}
           </span>
         ),
       },
@@ -102,19 +143,36 @@ export function PropertiesTab({ properties }: { properties: UseQueryResult<ListP
         sortable: false,
         value: () => null,
         cell: (p) => (
-          <Link
-            to="/$workspace/$app/insights/new/trend"
-            params={params}
-            search={brokenDown(p.name)}
-            aria-label={`Break down a trend by ${p.name}`}
-            className="rounded-sm text-accent-text hover:underline"
-          >
-            Break down
-          </Link>
+          <span className="flex items-center justify-end gap-4">
+            {p.builtin || !(p.promoted || scalar(p)) ? null : (
+              <button
+                type="button"
+                aria-label={`${p.promoted ? "Demote" : "Promote"} ${p.name}`}
+                title={
+                  p.promoted
+                    ? undefined
+                    : "Gives it a column of its own, so that questions about it read less"
+                }
+                className="rounded-sm text-accent-text hover:underline"
+                onClick={() => promotion({ property: p.name, promote: !p.promoted })}
+              >
+                {p.promoted ? "Demote" : "Promote"}
+              </button>
+            )}
+            <Link
+              to="/$workspace/$app/insights/new/trend"
+              params={params}
+              search={brokenDown(p.name)}
+              aria-label={`Break down a trend by ${p.name}`}
+              className="rounded-sm text-accent-text hover:underline"
+            >
+              Break down
+            </Link>
+          </span>
         ),
       },
     ],
-    [zone, params],
+    [zone, params, promotion],
   );
   return (
     <QueryBoundary
