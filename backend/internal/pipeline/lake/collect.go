@@ -2,6 +2,7 @@ package lake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
+	"github.com/causality-project/causality/backend/internal/platform/failpoint"
 )
 
 const (
@@ -74,9 +76,11 @@ func (l *Lake) collectGarbage(ctx context.Context, before time.Time) error {
 			}
 			// Deleted first: should the transaction fail, the next round finds
 			// nothing to delete.
+			failpoint.Hit("collect.before-delete")
 			if err := l.cfg.Objects.Delete(ctx, key); err != nil {
 				return err
 			}
+			failpoint.Hit("collect.after-delete")
 			gone = append(gone, key)
 		}
 		if len(gone) == 0 {
@@ -104,6 +108,10 @@ func (l *Lake) collectOrphans(ctx context.Context, before time.Time) error {
 	}
 	for _, appID := range apps {
 		orphans, live, err := l.orphans(ctx, workspaceID, appID, before)
+		if errors.Is(err, errOlderManifest) {
+			l.log.ErrorContext(ctx, "nothing that the manifest does not list is collected", "app", appID, "err", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -121,30 +129,51 @@ func (l *Lake) collectOrphans(ctx context.Context, before time.Time) error {
 	return nil
 }
 
+// errOlderManifest says that objects are listed which the store does not hold.
+// What nothing lists may then be what took their place.
+var errOlderManifest = errors.New("the manifest lists objects that the store does not hold: it is older than the store, or objects were lost; run `causality lake verify`, and `causality lake rebuild` if the database was restored from a backup")
+
 // orphans lists an app's objects older than before that neither the manifest
-// nor the garbage names, and the commits that listed objects hold.
+// nor the garbage names, and the commits that listed objects hold. It is
+// errOlderManifest when objects that are listed are missing.
 func (l *Lake) orphans(ctx context.Context, workspaceID, appID string, before time.Time) ([]string, seen.Ranges, error) {
-	stored := map[string]struct{}{}
+	// Read before the listing too: what is listed all the while must be there.
+	listedBefore := map[string]struct{}{}
+	list := func(ctx context.Context, tx pgx.Tx) ([]entry, error) { return entriesOf(ctx, tx, workspaceID, appID) }
+	err := l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		entries, err := list(ctx, tx)
+		for i := range entries {
+			listedBefore[entries[i].Key] = struct{}{}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	stored, there := map[string]struct{}{}, map[string]struct{}{}
 	for object, err := range l.cfg.Objects.List(ctx, appPrefix(appID)) {
 		if err != nil {
 			return nil, nil, err
 		}
+		there[object.Key] = struct{}{}
 		if object.ModifiedAt.Before(before) && strings.HasSuffix(object.Key, ".parquet") {
 			stored[object.Key] = struct{}{}
 		}
 	}
-	if len(stored) == 0 {
-		return nil, nil, nil
-	}
 	// Read after the listing: what was listed meanwhile is no orphan.
 	var live seen.Ranges
-	err := l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		entries, err := entriesOf(ctx, tx, workspaceID, appID)
+	missing := 0
+	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		entries, err := list(ctx, tx)
 		if err != nil {
 			return err
 		}
 		sources := make([]seen.Ranges, len(entries))
 		for i := range entries {
+			_, was := listedBefore[entries[i].Key]
+			if _, is := there[entries[i].Key]; was && !is {
+				missing++
+			}
 			delete(stored, entries[i].Key)
 			sources[i] = entries[i].Sources
 		}
@@ -162,6 +191,9 @@ func (l *Lake) orphans(ctx context.Context, workspaceID, appID string, before ti
 	})
 	if err != nil {
 		return nil, nil, err
+	}
+	if missing > 0 {
+		return nil, nil, fmt.Errorf("app %s: %d objects: %w", appID, missing, errOlderManifest)
 	}
 	keys := make([]string, 0, len(stored))
 	for key := range stored {

@@ -323,7 +323,7 @@ func (l *Lake) Compact(ctx context.Context, appID string, report func(CompactPro
 	progress.ObjectsAfter = progress.ObjectsBefore
 	report(progress)
 	for _, app := range apps {
-		options := compactOptions{asked: true, share: func() float64 { return 1 }}
+		options := compactOptions{asked: true, share: func() float64 { return 1 }, columns: -1}
 		for {
 			done, err := l.compactOnce(ctx, workspaceID, app, options)
 			if err != nil {
@@ -335,6 +335,13 @@ func (l *Lake) Compact(ctx context.Context, appID string, report func(CompactPro
 			// Splitting what was merged again and again would never end.
 			if done.task.work == regroup && done.outputs >= len(done.task.inputs) {
 				options.grouped = true
+			}
+			// Nor would rewriting for columns, if this machine's clock were behind.
+			if done.task.work == columns {
+				if options.columns < 0 {
+					options.columns = progress.ObjectsAfter
+				}
+				options.columns--
 			}
 			progress.ObjectsAfter += done.outputs - done.replaced
 			progress.Rows += done.rows
@@ -375,6 +382,7 @@ func (l *Lake) appsOf(ctx context.Context, workspaceID, appID string) ([]string,
 type compactOptions struct {
 	asked   bool           // by a person
 	grouped bool           // small objects are not merged for being small
+	columns int            // objects that may be rewritten for columns; negative: any number
 	share   func() float64 // of one core
 }
 
@@ -410,7 +418,7 @@ func (l *Lake) compactOnce(ctx context.Context, workspaceID, appID string, optio
 	if err != nil || resting {
 		return done, err
 	}
-	if options.asked {
+	if options.asked && options.columns != 0 {
 		promotions, err := l.cfg.Catalog.Promotions(ctx, appID)
 		if err != nil {
 			return done, err

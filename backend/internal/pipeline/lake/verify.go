@@ -111,6 +111,9 @@ func (l *Lake) Verify(ctx context.Context, appID string, report func(VerifyProgr
 	}
 	for _, app := range apps {
 		orphans, live, err := l.orphans(ctx, workspaceID, app, time.Now().Add(-l.cfg.Grace))
+		if errors.Is(err, errOlderManifest) {
+			continue // each missing object was named
+		}
 		if err != nil {
 			return err
 		}
