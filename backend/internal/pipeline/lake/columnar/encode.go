@@ -164,7 +164,7 @@ func (e *Encoder) code() bool {
 	table := e.table[:size]
 	clear(table)
 	e.codes, e.used, e.body = e.codes[:0], e.used[:0], e.body[:0]
-	most := max(1, len(e.ints)/2)
+	most := max(1, len(e.ints)*7/10) // codes take about 2 bytes of the 8 that they save
 	for i, value := range e.ints {
 		if i > 0 && value == e.ints[i-1] {
 			e.codes = append(e.codes, e.codes[i-1])

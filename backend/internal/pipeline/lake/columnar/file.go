@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -152,11 +151,12 @@ func writeFilter(w *counter, filter []byte) error {
 	if err := thrift.NewEncoder(new(thrift.CompactProtocol).NewWriter(&encoded)).Encode(&header); err != nil {
 		return err
 	}
-	_, err := w.Write(encoded.Bytes())
-	return errors.Join(err, second(w.Write(filter)))
+	if _, err := w.Write(encoded.Bytes()); err != nil {
+		return err
+	}
+	_, err := w.Write(filter)
+	return err
 }
-
-func second(_ int, err error) error { return err }
 
 // counter counts what goes through it, which is where the next byte will lie.
 type counter struct {

@@ -7,27 +7,25 @@ import (
 	"os"
 )
 
-// memoryBytes is what a spool holds in memory before it makes a file.
-const memoryBytes = 32 << 20
-
 // Spool keeps bytes until they are wanted again: few in memory, more in an
 // unnamed file, which is gone with the process however that ends.
 type Spool struct {
 	dir     string
+	memory  int
 	pending []byte // not in the file yet
 	file    *os.File
 	written int64 // bytes of the file
 }
 
-// NewSpool makes an empty one. Its file will lie in dir; empty: the system's
-// directory for such files.
-func NewSpool(dir string) *Spool { return &Spool{dir: dir} }
+// NewSpool makes an empty one that holds so many bytes in memory before it makes
+// a file in dir; empty: the system's directory for such files.
+func NewSpool(dir string, memory int) *Spool { return &Spool{dir: dir, memory: memory} }
 
 // Append adds bytes and returns where they begin.
 func (s *Spool) Append(p []byte) (at int64, err error) {
 	at = s.written + int64(len(s.pending))
 	s.pending = append(s.pending, p...)
-	if len(s.pending) < memoryBytes {
+	if len(s.pending) < s.memory {
 		return at, nil
 	}
 	if s.file == nil {
@@ -66,9 +64,6 @@ func (s *Spool) ReadAt(p []byte, at int64) (n int, err error) {
 	}
 	return n, nil
 }
-
-// Reset forgets all that was appended.
-func (s *Spool) Reset() { s.pending, s.written = s.pending[:0], 0 }
 
 // Close gives the file's room back.
 func (s *Spool) Close() error {

@@ -164,4 +164,3 @@ func processorTime() time.Duration {
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
-

@@ -17,7 +17,7 @@ import (
 // input come in their own order, so that a page of each input is enough; rows
 // that are displaced are put aside first.
 func (w *writer) streamTexts(ctx context.Context, index int, column *columnar.Column) (err error) {
-	aside := aside{texts: columnar.NewSpool(w.job.TempDir)}
+	aside := aside{texts: columnar.NewSpool(w.job.TempDir, spoolMemory)}
 	defer func() { err = errors.Join(err, aside.texts.Close()) }()
 	if err := w.putAside(ctx, index, &aside); err != nil {
 		return err

@@ -34,7 +34,7 @@ func textsOf(ctx context.Context, job *Job, in *parquetv1.File, index int) (t te
 
 // appendTexts appends the codes of a column of an input. It ends early when
 // enough says so; nil: it never does.
-func appendTexts(ctx context.Context, job *Job, in *parquetv1.File, index int, codes []int32, dictionary *columnar.Dictionary, enough func() bool) (_ []int32, err error) {
+func appendTexts(ctx context.Context, job *Job, in *parquetv1.File, index int, codes []int32, dictionary *columnar.Dictionary, enough func(rows int) bool) (_ []int32, err error) {
 	reader := in.Texts(index)
 	defer func() { err = errors.Join(err, reader.Close()) }()
 	end := len(codes) + int(in.Rows())
@@ -56,7 +56,7 @@ func appendTexts(ctx context.Context, job *Job, in *parquetv1.File, index int, c
 			clear(known)
 		}
 		codes = appendPage(codes, text, known, dictionary)
-		if enough != nil && enough() {
+		if enough != nil && enough(len(codes)) {
 			return codes, nil
 		}
 		if err := job.Pace(ctx); err != nil {

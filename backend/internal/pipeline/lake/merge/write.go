@@ -51,7 +51,7 @@ func (p *plan) write(ctx context.Context) (err error) {
 		return nil
 	}
 	w := &writer{
-		plan: p, spool: columnar.NewSpool(p.job.TempDir), encoder: columnar.NewEncoder(zstd.SpeedDefault), dictionary: columnar.NewDictionary(),
+		plan: p, spool: columnar.NewSpool(p.job.TempDir, spoolMemory), encoder: columnar.NewEncoder(zstd.SpeedDefault), dictionary: columnar.NewDictionary(),
 		layout: parquetv1.LayoutWith(p.job.Promote), byEvent: projection.ByEventLayout(p.job.Promote),
 		codes: make([]int32, 0, len(p.ids)),
 	}
@@ -294,26 +294,28 @@ func (w *writer) gatherTexts(ctx context.Context, index int, column *columnar.Co
 	return w.putTexts(ctx, column, hot)
 }
 
-const (
-	dictionaryLow  = 32 << 20  // bytes of a dictionary that need not save anything
-	dictionaryHigh = 256 << 20 // bytes above which a column streams in any case
-)
+// dictionaryBytes is the size of a column's dictionary that need not save
+// anything; twice as large, it is given up in any case.
+const dictionaryBytes = 32 << 20
+
+// spoolMemory is what waits in memory, of chunks and of displaced texts each.
+const spoolMemory = 16 << 20
 
 // readTexts reads a column of texts into codes. It gives up, and reports false,
 // when the dictionary grows large without saving much, unless it must have it.
 func (w *writer) readTexts(ctx context.Context, index int, must bool) (bool, error) {
 	w.codes = w.codes[:0]
 	w.dictionary.Reset()
-	large := func() bool {
+	large := func(rows int) bool {
 		size := w.dictionary.Size()
-		return !must && size > dictionaryLow && (size > dictionaryHigh || w.dictionary.Len() > len(w.codes)/2)
+		return !must && size > w.job.dictionary && (size > 2*w.job.dictionary || w.dictionary.Len() > rows/2)
 	}
 	for i, in := range w.job.Inputs {
 		var err error
 		if w.codes, err = appendTexts(ctx, w.job, in, index, w.codes, w.dictionary, large); err != nil {
 			return false, fmt.Errorf("input %d: %w", i, err)
 		}
-		if large() {
+		if large(len(w.codes)) {
 			return false, nil
 		}
 	}
