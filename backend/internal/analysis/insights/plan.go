@@ -153,9 +153,17 @@ func (p *trendPlan) planned(s *query.Snapshot) (sql string, tables query.Planned
 }
 
 // byDay reports whether counts by event, day and person answer a reduction: it
-// counts events and people, and looks at nothing but the names of events.
+// counts events and people, and looks at nothing but the names of events. Who
+// came first before the range and who in it must not be of one day.
 func (p *trendPlan) byDay(r reduction) bool {
-	if !p.days || r.class != rows && r.class != users {
+	switch {
+	case !p.days:
+		return false
+	case r.class == firsts:
+		if !p.startsDay(p.from()) || p.cut() || len(p.spec.Breakdowns) > 0 || !p.spec.Where.empty() {
+			return false
+		}
+	case r.class != rows && r.class != users:
 		return false
 	}
 	for _, b := range p.spec.Breakdowns {
@@ -212,7 +220,10 @@ func (p *trendPlan) countDays(s *query.Snapshot) *query.Days {
 			continue
 		}
 		some = true
-		days.Users = days.Users || r.class == users
+		days.Users = days.Users || r.class != rows
+		if r.class == firsts {
+			days.From = time.Time{}
+		}
 		days.Event = days.Event || len(p.spec.Breakdowns) > 0 || namesEvents(p.spec.Where)
 		for _, i := range r.series {
 			days.Event = days.Event || p.spec.Series[i].Event != "" || namesEvents(p.spec.Series[i].Where)
@@ -233,18 +244,20 @@ func (p *trendPlan) readsEvents() bool {
 // wholeDays tells whether the bounds of reading cut no day on which an object has
 // events: each is the start of a day, or has all of them on one side.
 func (p *trendPlan) wholeDays() func(first, last time.Time) bool {
-	starts := func(bound time.Time) bool {
-		start, _ := p.compiler.calendar.Period(calendar.Day, bound)
-		return start.Equal(bound)
-	}
 	from, to := p.from(), p.span.To
-	fromStarts, toStarts := starts(from), starts(to)
-	if p.cut() && !starts(p.span.From) {
+	fromStarts, toStarts := p.startsDay(from), p.startsDay(to)
+	if p.cut() && !p.startsDay(p.span.From) {
 		return func(time.Time, time.Time) bool { return false }
 	}
 	return func(first, last time.Time) bool {
 		return (fromStarts || !first.Before(from)) && (toStarts || last.Before(to))
 	}
+}
+
+// startsDay reports whether a local day starts at an instant.
+func (p *trendPlan) startsDay(t time.Time) bool {
+	start, _ := p.compiler.calendar.Period(calendar.Day, t)
+	return start.Equal(t)
 }
 
 // dayNumber counts local days as DATE - DATE '1970-01-01' does.
@@ -276,12 +289,27 @@ func (p *trendPlan) reduceDays(r reduction, gs []string) string {
 	for i, b := range p.read {
 		numbered[i] = calendar.Bucket{Start: time.UnixMicro(p.dayNumber(b.Start)), End: time.UnixMicro(p.dayNumber(b.End))}
 	}
+	inDay, inEvent := bucketOf(p.compiler.in(), day, numbered), bucketOf(p.compiler.in(), "epoch_us(ts)", p.read)
 	carried, key := "event", ""
-	if r.class == users {
+	switch r.class {
+	case users:
 		carried, key = "event, user_key", "user_key AS u"
+	case firsts: // all before the range is one bucket before the first
+		carried = "event, user_key"
+		inDay = "CASE WHEN day < " + p.date(from) + " THEN -1 ELSE " + inDay + " END"
+		inEvent = "CASE WHEN ts < " + instant(from) + " THEN -1 ELSE " + inEvent + " END"
+		inDays, inEvents = []string{"day <= " + p.date(start)}, []string{"ts < " + instant(to)}
 	}
-	inner := "SELECT " + bucketOf(p.compiler.in(), day, numbered) + " AS b, " + carried + ", n FROM event_days WHERE " + strings.Join(inDays, " AND ") +
-		"\n    UNION ALL SELECT " + bucketOf(p.compiler.in(), "epoch_us(ts)", p.read) + ", " + carried + ", 1 FROM event_rest WHERE " + strings.Join(inEvents, " AND ")
+	inner := "SELECT " + inDay + " AS b, " + carried + ", n FROM event_days WHERE " + strings.Join(inDays, " AND ") +
+		"\n    UNION ALL SELECT " + inEvent + ", " + carried + ", 1 FROM event_rest WHERE " + strings.Join(inEvents, " AND ")
+	if r.class == firsts {
+		i := r.series[0]
+		where := "user_key IS NOT NULL"
+		if match := p.matches(i); match != "" {
+			where += " AND " + match
+		}
+		return fmt.Sprintf("  SELECT b, u, 1 AS n%d, 0 AS m%d\n  FROM (SELECT user_key AS u, min(b) AS b\n    FROM (%s)\n    WHERE %s\n    GROUP BY user_key)\n  WHERE b >= 0", i, i, inner, where)
+	}
 
 	columns := []string{"b"}
 	for _, g := range gs {

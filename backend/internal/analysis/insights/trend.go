@@ -251,6 +251,8 @@ func (p *trendPlan) sql() string {
 		}
 		if k == 0 { // series A is in the first reduction
 			with = append(with, "top AS ("+p.top(table, r, gs)+")")
+		}
+		if k == 0 && !p.compiler.in().onePass() {
 			selects = append(selects, "SELECT 'group', 0, rank, NULL, CAST(groups AS DOUBLE), "+strings.Join(padded(gs), ", ")+" FROM top")
 		}
 		var on, columns []string
@@ -261,6 +263,12 @@ func (p *trendPlan) sql() string {
 		for _, c := range reducedColumns(r) {
 			columns = append(columns, "x."+c)
 		}
+		if p.labelled(k) {
+			columns = append(columns, "top.groups")
+			for _, g := range gs {
+				columns = append(columns, "top."+g)
+			}
+		}
 		distinct := ""
 		if lists { // an event with two values of Other is there once
 			distinct = "DISTINCT "
@@ -269,6 +277,10 @@ func (p *trendPlan) sql() string {
 		with = append(with, fmt.Sprintf("k%d AS (SELECT %s%s FROM %s x LEFT JOIN top ON %s)", k, distinct, strings.Join(columns, ", "), table, strings.Join(on, " AND ")))
 	}
 	for k, r := range reductions {
+		if p.compiler.in().onePass() {
+			selects = append(selects, p.once(fmt.Sprintf("k%d", k), r, gs, p.labelled(k))...)
+			continue
+		}
 		for _, i := range r.series {
 			selects = append(selects, p.answers(fmt.Sprintf("k%d", k), r.class, i)...)
 		}
@@ -307,11 +319,11 @@ func reducedColumns(r reduction) []string {
 
 // reduce reads the events once.
 func (p *trendPlan) reduce(r reduction, gs []string, lists bool) string {
-	if r.class == firsts {
-		return p.reduceFirsts(r.series[0], gs, lists)
-	}
 	if p.byDay(r) {
 		return p.reduceDays(r, gs)
+	}
+	if r.class == firsts {
+		return p.reduceFirsts(r.series[0], gs, lists)
 	}
 	where := []string{"ts >= " + p.compiler.in().instant(p.from()), "ts < " + p.compiler.in().instant(p.span.To)}
 	if p.cut() {
@@ -517,7 +529,7 @@ func (p *trendPlan) aggregate(c class, i int) string {
 	case sessions:
 		return "count(DISTINCT (u, s))"
 	case values:
-		return p.compiler.in().percentile(quantiles[m.Agg])
+		return p.compiler.in().percentile(quantiles[m.Agg], "")
 	}
 	switch m.Agg {
 	case "sum":
@@ -548,48 +560,20 @@ func (p *trendPlan) answers(table string, c class, i int) []string {
 		out = append(out, row(kindTotal, "NULL", p.aggregate(c, i), table, inRange, "rank"))
 	}
 	if !p.totals {
-		out = append(out, p.points(table, c, i, matched, inRange, row)...)
+		out = append(out, p.points(table, c, i, matched, row)...)
 	}
 	if m.Kind == "property" {
-		skipped, missing := fmt.Sprintf("sum(n%d - c%d - m%d)", i, i, i), fmt.Sprintf("sum(m%d)", i)
-		if c == values {
-			skipped = fmt.Sprintf("count(*) - count(v) - sum(m%d)", i)
-		}
-		// Over events, not over groups: an event of two groups counts once.
-		source := strings.Replace(table, "k", "r", 1)
-		for _, s := range [][2]string{{kindSkipped, skipped}, {kindMissing, missing}} {
-			out = append(out, fmt.Sprintf("SELECT '%s', %d, 0, NULL, CAST(%s AS DOUBLE), NULL, NULL, NULL FROM %s WHERE %s", s[0], i, s[1], source, inRange))
-		}
+		out = append(out, p.uncounted(table, c, i, inRange)...)
 	}
 	return out
 }
 
-func (p *trendPlan) points(table string, c class, i int, matched, inRange string, row func(kind, bucket, value, from, where, group string) string) []string {
-	distinct := ""
-	switch {
-	case c == sessions:
-		distinct = "u, s"
-	case c == firsts, c == users && p.spec.Series[i].Measure.Kind == "uniqueUsers":
-		distinct = "u"
+func (p *trendPlan) points(table string, c class, i int, matched string, row func(kind, bucket, value, from, where, group string) string) []string {
+	if distinct := p.stepped(c, i); distinct != "" {
+		return p.steps(table, c, i, distinct)
 	}
 	switch {
-	case p.spec.Cumulative && distinct != "":
-		// Whoever is counted is counted from the first bucket on.
-		first := fmt.Sprintf("(SELECT rank, %s, min(b) AS b FROM %s WHERE %s%s GROUP BY rank, %s)", distinct, table, inRange, notNobody(c), distinct)
-		return []string{row(kindStep, "b", "count(*)", first, "true", "rank, b")}
-	case p.spec.Rolling > 1 && c == users && distinct == "u":
-		// Each appearance counts for the next k buckets, or until the next one.
-		incomplete := []string{"-1"}
-		for n, b := range p.read {
-			if !b.Complete {
-				incomplete = append(incomplete, strconv.Itoa(n))
-			}
-		}
-		seen := fmt.Sprintf("(SELECT DISTINCT rank, u, b FROM %s WHERE %s AND u IS NOT NULL AND b NOT IN (%s))", table, matched, strings.Join(incomplete, ", "))
-		stays := fmt.Sprintf("(SELECT rank, b, least(b + %d, coalesce(lead(b) OVER (PARTITION BY rank, u ORDER BY b), b + %d)) AS until FROM %s)", p.spec.Rolling, p.spec.Rolling, seen)
-		steps := fmt.Sprintf("(SELECT rank, CASE step WHEN 1 THEN b ELSE until END AS b, step FROM %s CROSS JOIN (VALUES (1), (-1)) AS sides(step))", stays)
-		return []string{row(kindStep, "b", "sum(step)", steps, "true", "rank, b")}
-	case c == users && distinct != "" && !p.lists():
+	case c == users && p.spec.Series[i].Measure.Kind == "uniqueUsers" && !p.lists():
 		// The reduced rows of one group are one for each person and bucket; only
 		// Other mixes groups. Counting rows spares a second distinct pass.
 		points := []string{row(kindPoint, "b", "count(u)", table, matched+" AND rank > 0", "rank, b")}
@@ -600,6 +584,56 @@ func (p *trendPlan) points(table string, c class, i int, matched, inRange string
 	default:
 		return []string{row(kindPoint, "b", p.aggregate(c, i), table, matched, "rank, b")}
 	}
+}
+
+// stepped names what a running count is distinct in; empty for all that points
+// answer.
+func (p *trendPlan) stepped(c class, i int) string {
+	unique := c == users && p.spec.Series[i].Measure.Kind == "uniqueUsers"
+	switch {
+	case p.spec.Cumulative && c == sessions:
+		return "u, s"
+	case p.spec.Cumulative && (c == firsts || unique), p.spec.Rolling > 1 && unique:
+		return "u"
+	}
+	return ""
+}
+
+// steps are the changes of a running distinct count.
+func (p *trendPlan) steps(table string, c class, i int, distinct string) []string {
+	matched := fmt.Sprintf("n%d > 0", i)
+	row := func(value, from string) []string {
+		return []string{fmt.Sprintf("SELECT '%s', %d, rank, b, CAST(%s AS DOUBLE), NULL, NULL, NULL FROM %s GROUP BY rank, b", kindStep, i, value, from)}
+	}
+	if p.spec.Cumulative {
+		// Whoever is counted is counted from the first bucket on.
+		return row("count(*)", fmt.Sprintf("(SELECT rank, %s, min(b) AS b FROM %s WHERE %s AND b >= %d%s GROUP BY rank, %s)", distinct, table, matched, p.lookBack(), notNobody(c), distinct))
+	}
+	// Each appearance counts for the next k buckets, or until the next one.
+	incomplete := []string{"-1"}
+	for n, b := range p.read {
+		if !b.Complete {
+			incomplete = append(incomplete, strconv.Itoa(n))
+		}
+	}
+	seen := fmt.Sprintf("(SELECT DISTINCT rank, u, b FROM %s WHERE %s AND u IS NOT NULL AND b NOT IN (%s))", table, matched, strings.Join(incomplete, ", "))
+	stays := fmt.Sprintf("(SELECT rank, b, least(b + %d, coalesce(lead(b) OVER (PARTITION BY rank, u ORDER BY b), b + %d)) AS until FROM %s)", p.spec.Rolling, p.spec.Rolling, seen)
+	return row("sum(step)", fmt.Sprintf("(SELECT rank, CASE step WHEN 1 THEN b ELSE until END AS b, step FROM %s CROSS JOIN (VALUES (1), (-1)) AS sides(step))", stays))
+}
+
+// uncounted are the values of a property that did not count, over events and not
+// over groups: an event of two groups counts once.
+func (p *trendPlan) uncounted(table string, c class, i int, inRange string) []string {
+	skipped, missing := fmt.Sprintf("sum(n%d - c%d - m%d)", i, i, i), fmt.Sprintf("sum(m%d)", i)
+	if c == values {
+		skipped = fmt.Sprintf("count(*) - count(v) - sum(m%d)", i)
+	}
+	source := strings.Replace(table, "k", "r", 1)
+	var out []string
+	for _, s := range [][2]string{{kindSkipped, skipped}, {kindMissing, missing}} {
+		out = append(out, fmt.Sprintf("SELECT '%s', %d, 0, NULL, CAST(%s AS DOUBLE), NULL, NULL, NULL FROM %s WHERE %s", s[0], i, s[1], source, inRange))
+	}
+	return out
 }
 
 func notNobody(c class) string {
