@@ -44,6 +44,8 @@ CREATE TABLE iceberg.published_apps (
   version      bigint NOT NULL, -- of lake_apps, as mirrored
   link_number  bigint NOT NULL, -- person links up to here are in the table of links
   oldest_link  bigint NOT NULL, -- and serve objects that are folded through this one or a later
+  link_files   bigint NOT NULL DEFAULT 0, -- objects of links
+  link_rows    bigint NOT NULL DEFAULT 0, -- and the rows of them all
   links_reset  bigint NOT NULL DEFAULT 0, -- counts how often links were deleted
   links_seen   bigint NOT NULL DEFAULT 0  -- and how often that had happened when links were last published
 );
@@ -53,9 +55,11 @@ CREATE TABLE iceberg.published_apps (
 CREATE TABLE iceberg.published_objects (
   key        text PRIMARY KEY,
   app_id     uuid NOT NULL,
+  object_id  uuid NOT NULL,
   removed_at timestamptz
 );
 CREATE INDEX ON iceberg.published_objects (app_id);
+CREATE INDEX ON iceberg.published_objects (object_id);
 CREATE INDEX ON iceberg.published_objects (removed_at) WHERE removed_at IS NOT NULL;
 
 -- The publication's own objects. One that is stored and not listed was never

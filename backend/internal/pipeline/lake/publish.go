@@ -43,7 +43,8 @@ const (
 	publishTries   = 8
 	publishTimeout = 10 * time.Minute // below any Grace that keeps what a round has read about
 	appsPerRound   = 1000
-	linkFiles      = 32 // of an app, before they are written anew as one
+	linkFiles      = 32     // of an app: with more than these, and
+	linksAFile     = 10_000 // one more for so many links, they are written anew as one
 	sweepEvery     = time.Hour
 	aliveEvery     = time.Minute
 	deletedARound  = 2000 // files, after one round
@@ -293,11 +294,11 @@ type pendingApp struct {
 	version            int64
 	linkNumber         int64 // of lake_apps
 	linksReset         int64
-	published          struct{ version, linkNumber, oldestLink, linksSeen int64 }
+	published          struct{ version, linkNumber, oldestLink, linksSeen, linkFiles, linkRows int64 }
 
-	add    []iceberg.File
-	remove []iceberg.File
-	oldest int64 // the least link number that an object is folded through
+	add    []entry
+	remove []string // keys
+	oldest int64    // the least link number that an object is folded through
 
 	links      []linkRow
 	keepLinks  bool // nothing of them changes
@@ -359,10 +360,7 @@ func (p *Publication) noteCommit(began time.Time, more bool) {
 	defer p.mu.Unlock()
 	s := &p.status
 	s.Sequence, s.CommittedAt, s.LastCommit = p.sequence, time.Now(), time.Since(began)
-	s.Objects = 0
-	for _, app := range p.events.Partitions() {
-		s.Objects += int64(len(p.events.Keys(app)))
-	}
+	s.Objects = p.events.Objects()
 	if !s.behindSince.IsZero() {
 		s.LastDelay = time.Since(s.behindSince)
 	}
@@ -395,7 +393,7 @@ func (p *Publication) look(ctx context.Context, options roundOptions) (*pending,
 			limit = 1 << 30
 		}
 		rows, err := tx.Query(ctx, `SELECT v.workspace_id::text, v.app_id::text, v.version, coalesce(p.version, -1), coalesce(p.link_number, 0), coalesce(p.oldest_link, 0),
-			  coalesce(p.links_reset, 0), coalesce(p.links_seen, 0)
+			  coalesce(p.links_reset, 0), coalesce(p.links_seen, 0), coalesce(p.link_files, 0), coalesce(p.link_rows, 0)
 			FROM lake_versions() v LEFT JOIN iceberg.published_apps p USING (app_id)
 			WHERE $1 OR p.version IS DISTINCT FROM v.version OR p.links_reset <> p.links_seen OR p.app_id = $2
 			ORDER BY (p.app_id = $2) DESC NULLS LAST, v.workspace_id, v.app_id LIMIT $3`, options.rebuild, orNull(options.forget), limit+1)
@@ -405,7 +403,7 @@ func (p *Publication) look(ctx context.Context, options roundOptions) (*pending,
 		found.apps, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*pendingApp, error) {
 			a := &pendingApp{}
 			err := row.Scan(&a.workspaceID, &a.appID, &a.version, &a.published.version, &a.published.linkNumber, &a.published.oldestLink,
-				&a.linksReset, &a.published.linksSeen)
+				&a.linksReset, &a.published.linksSeen, &a.published.linkFiles, &a.published.linkRows)
 			return a, err
 		})
 		if err != nil {
@@ -438,40 +436,39 @@ func orNull(s string) *string {
 	return &s
 }
 
-// read finds an app's objects that came and went, and the links that its
-// readers need.
+// read finds an app's objects that came and went since it was published, and
+// the links that its readers need.
 func (a *pendingApp) read(ctx context.Context, tx pgx.Tx, options roundOptions) error {
+	since := a.published.version
+	if options.rebuild || a.version-since > maxBehind {
+		since = -1 // all that is listed, and all that is no more
+	}
 	rows, err := tx.Query(ctx, `SELECT `+entryColumns+` FROM lake_objects o
-		WHERE workspace_id = $1 AND app_id = $2 AND kind = 'events'
-		AND ($3 OR NOT EXISTS (SELECT FROM iceberg.published_objects p WHERE p.key = o.key AND p.removed_at IS NULL))`,
-		a.workspaceID, a.appID, options.rebuild)
+		WHERE workspace_id = $1 AND app_id = $2 AND kind = 'events' AND version > $3
+		AND ($4 OR NOT EXISTS (SELECT FROM iceberg.published_objects p WHERE p.key = o.key AND p.removed_at IS NULL))`,
+		a.workspaceID, a.appID, since, options.rebuild)
 	if err != nil {
 		return fmt.Errorf("list new objects: %w", err)
 	}
-	added, err := pgx.CollectRows(rows, scanEntry)
-	if err != nil {
+	if a.add, err = pgx.CollectRows(rows, scanEntry); err != nil {
 		return fmt.Errorf("list new objects: %w", err)
-	}
-	for i := range added {
-		a.add = append(a.add, added[i].published())
 	}
 	if !options.rebuild {
-		rows, err := tx.Query(ctx, `SELECT p.key FROM iceberg.published_objects p WHERE p.app_id = $2 AND p.removed_at IS NULL
-			AND NOT EXISTS (SELECT FROM lake_objects o WHERE o.key = p.key AND o.workspace_id = $1 AND o.kind = 'events')`, a.workspaceID, a.appID)
+		gone, args := `p.app_id = $2`, []any{a.workspaceID, a.appID}
+		if since >= 0 {
+			gone = `p.object_id IN (SELECT unnest(r.object_ids) FROM lake_removals r WHERE r.workspace_id = $1 AND r.app_id = $2 AND r.version > $3)`
+			args = append(args, since)
+		}
+		rows, err := tx.Query(ctx, `SELECT p.key FROM iceberg.published_objects p WHERE `+gone+` AND p.removed_at IS NULL
+			AND NOT EXISTS (SELECT FROM lake_objects o WHERE o.object_id = p.object_id AND o.workspace_id = $1)`, args...)
 		if err != nil {
 			return fmt.Errorf("list removed objects: %w", err)
 		}
-		keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
+		if a.remove, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
 			return fmt.Errorf("list removed objects: %w", err)
-		}
-		for _, key := range keys {
-			a.remove = append(a.remove, iceberg.File{Key: key, Partition: a.appID})
 		}
 	}
-	err = tx.QueryRow(ctx, `SELECT link_number, coalesce((SELECT min(o.link_number) FROM lake_objects o
-		WHERE o.workspace_id = a.workspace_id AND o.app_id = a.app_id AND o.kind = 'events'), link_number)
-		FROM lake_apps a WHERE workspace_id = $1 AND app_id = $2`, a.workspaceID, a.appID).Scan(&a.linkNumber, &a.oldest)
+	err = tx.QueryRow(ctx, `SELECT link_number FROM lake_apps a WHERE workspace_id = $1 AND app_id = $2`, a.workspaceID, a.appID).Scan(&a.linkNumber)
 	if err != nil {
 		return fmt.Errorf("read link numbers: %w", err)
 	}
@@ -485,23 +482,32 @@ func (a *pendingApp) read(ctx context.Context, tx pgx.Tx, options roundOptions) 
 // longer than they are needed, and most changes only add some.
 func (a *pendingApp) readLinks(ctx context.Context, tx pgx.Tx, options roundOptions) error {
 	whole := options.rebuild || options.forget == a.appID || a.published.version < 0 || a.linksReset != a.published.linksSeen ||
-		a.oldest < a.published.oldestLink || a.linkNumber < a.published.linkNumber
-	if !whole && a.linkNumber == a.published.linkNumber {
-		a.keepLinks = true
-		return nil
+		a.linkNumber < a.published.linkNumber || a.published.linkFiles > linkFiles+a.published.linkRows/linksAFile
+	for i := range a.add {
+		whole = whole || a.add[i].LinkNumber < a.published.oldestLink
 	}
 	if !whole {
+		a.oldest = a.published.oldestLink
+		if a.linkNumber == a.published.linkNumber {
+			a.keepLinks = true
+			return nil
+		}
 		added, ok, err := addedLinks(ctx, tx, a.workspaceID, a.appID, a.published.linkNumber, a.linkNumber)
 		if err != nil {
 			return err
 		}
 		if ok {
-			a.linksAdded, a.oldest = true, a.published.oldestLink
+			a.linksAdded = true
 			a.links = a.linkRows(&added)
 			return nil
 		}
 	}
-	if a.oldest == a.linkNumber { // every object is folded through the last link
+	err := tx.QueryRow(ctx, `SELECT coalesce(min(link_number), $3) FROM lake_objects WHERE workspace_id = $1 AND app_id = $2 AND kind = 'events'`,
+		a.workspaceID, a.appID, a.linkNumber).Scan(&a.oldest)
+	if err != nil {
+		return fmt.Errorf("read link numbers: %w", err)
+	}
+	if a.oldest >= a.linkNumber { // every object is folded through the last link
 		return nil
 	}
 	links, err := readLinks(ctx, tx, a.workspaceID, a.appID, a.linkNumber, a.oldest)
@@ -682,7 +688,12 @@ func (p *Publication) commit(ctx context.Context, found *pending, options roundO
 	events.Columns, links.Columns = columns, linkColumns
 	written := &writtenObjects{objects: p.cfg.Objects}
 	for _, a := range found.apps {
-		events.Add, events.Remove = append(events.Add, a.add...), append(events.Remove, a.remove...)
+		for i := range a.add {
+			events.Add = append(events.Add, a.add[i].published())
+		}
+		for _, key := range a.remove {
+			events.Remove = append(events.Remove, iceberg.File{Key: key, Partition: a.appID})
+		}
 		if err := p.stageLinks(ctx, a, &links, written); err != nil {
 			return fmt.Errorf("links of app %s: %w", a.appID, err)
 		}
@@ -737,32 +748,31 @@ func (p *Publication) bookkeeping(found *pending, options roundOptions, base ice
 		batch.Queue(`UPDATE iceberg.published_objects SET removed_at = now() WHERE removed_at IS NULL`)
 		batch.Queue(`UPDATE iceberg.files SET removed_at = now() WHERE removed_at IS NULL`)
 	}
-	var added, addedApps, removed []string
-	apps := make([][]int64, 4)
+	var added, addedApps, addedIDs, removed []string
+	apps := make([][]int64, 6)
 	var ids []string
 	for _, a := range found.apps {
 		for i := range a.add {
-			added, addedApps = append(added, a.add[i].Key), append(addedApps, a.appID)
+			added, addedApps, addedIDs = append(added, a.add[i].Key), append(addedApps, a.appID), append(addedIDs, a.add[i].ID)
 		}
-		for i := range a.remove {
-			removed = append(removed, a.remove[i].Key)
-		}
+		removed = append(removed, a.remove...)
 		ids = append(ids, a.appID)
-		oldest := a.oldest
-		if a.keepLinks {
-			oldest = a.published.oldestLink
+		files, rows := int64(min(len(a.links), 1)), int64(len(a.links))
+		if a.keepLinks || a.linksAdded {
+			files, rows = files+a.published.linkFiles, rows+a.published.linkRows
 		}
-		for i, n := range []int64{a.version, a.linkNumber, oldest, a.linksReset} {
+		for i, n := range []int64{a.version, a.linkNumber, a.oldest, a.linksReset, files, rows} {
 			apps[i] = append(apps[i], n)
 		}
 	}
-	batch.Queue(`INSERT INTO iceberg.published_objects (key, app_id) SELECT * FROM unnest($1::text[], $2::uuid[])
-		ON CONFLICT (key) DO UPDATE SET removed_at = NULL`, added, addedApps)
+	batch.Queue(`INSERT INTO iceberg.published_objects (key, app_id, object_id) SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[])
+		ON CONFLICT (key) DO UPDATE SET removed_at = NULL`, added, addedApps, addedIDs)
 	batch.Queue(`UPDATE iceberg.published_objects SET removed_at = now() WHERE key = ANY ($1)`, removed)
-	batch.Queue(`INSERT INTO iceberg.published_apps (app_id, version, link_number, oldest_link, links_seen)
-		SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-		ON CONFLICT (app_id) DO UPDATE SET version = excluded.version, link_number = excluded.link_number,
-		  oldest_link = excluded.oldest_link, links_seen = excluded.links_seen`, ids, apps[0], apps[1], apps[2], apps[3])
+	batch.Queue(`INSERT INTO iceberg.published_apps (app_id, version, link_number, oldest_link, links_seen, link_files, link_rows)
+		SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+		ON CONFLICT (app_id) DO UPDATE SET version = excluded.version, link_number = excluded.link_number, oldest_link = excluded.oldest_link,
+		  links_seen = excluded.links_seen, link_files = excluded.link_files, link_rows = excluded.link_rows`,
+		ids, apps[0], apps[1], apps[2], apps[3], apps[4], apps[5])
 	batch.Queue(`INSERT INTO iceberg.files (key) SELECT unnest($1::text[])`, fresh)
 	batch.Queue(`UPDATE iceberg.files SET removed_at = now() WHERE key = ANY ($1) AND removed_at IS NULL`, obsolete)
 	// No snapshot that is left refers to these: they are the lake's alone again.

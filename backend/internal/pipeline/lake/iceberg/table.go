@@ -245,6 +245,14 @@ func (t *Table) SnapshotID() int64 {
 	return *t.meta.CurrentSnapshotID
 }
 
+// Objects is how many objects the table has.
+func (t *Table) Objects() (n int64) {
+	for _, m := range t.manifests {
+		n += int64(m.live)
+	}
+	return n
+}
+
 // Snapshots is how many snapshots can be read.
 func (t *Table) Snapshots() int { return len(t.meta.Snapshots) }
 
