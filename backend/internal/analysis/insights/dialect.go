@@ -14,6 +14,8 @@ import (
 // same SQL for each, over tables and functions (property_text, text_number, …)
 // that the engines define alike.
 type dialect interface {
+	// onePass says that a WITH query is read anew wherever it is named.
+	onePass() bool
 	// text and values read a property of a JSON column: its canonical text, and
 	// its list of values. isList tells whether it is a list.
 	text(container, property string) string
@@ -34,7 +36,7 @@ type dialect interface {
 	quotient(a, b string) string                      // of positive integers, an integer
 	same(a, b string) string                          // equal texts, NULL being one
 	sum(numbers string) string                        // of doubles
-	percentile(p string) string                       // of the doubles v
+	percentile(p, where string) string                // of the doubles v that a condition, if any, holds for
 	first(fields []packed, byTime bool) string        // fields of the first row by (ts, event_id), or by ts alone
 	explode(e exploded) string                        // rows under each element of their lists
 	elements(values string) (expression, from string) // of a list, in SELECT and FROM
@@ -90,7 +92,15 @@ func (duckdb) micros(instant string) string { return "epoch_us(" + instant + ")"
 func (duckdb) quotient(a, b string) string  { return a + " // " + b }
 func (duckdb) same(a, b string) string      { return a + " IS NOT DISTINCT FROM " + b }
 func (duckdb) sum(numbers string) string    { return "fsum(" + numbers + ")" }
-func (duckdb) percentile(p string) string   { return "quantile_cont(v, " + p + ")" }
+func (duckdb) onePass() bool                { return false }
+
+func (duckdb) percentile(p, where string) string {
+	out := "quantile_cont(v, " + p + ")"
+	if where != "" {
+		out += " FILTER (WHERE " + where + ")"
+	}
+	return out
+}
 
 func (duckdb) first(fields []packed, byTime bool) string {
 	parts := make([]string, len(fields))
@@ -191,9 +201,15 @@ func (trino) sum(numbers string) string { return "sum(" + numbers + ")" }
 
 // percentile holds the numbers of a group in memory, as anything exact must that
 // Trino has; it ends with the query's memory, never with a wrong number.
-func (trino) percentile(p string) string {
-	return "percentile(array_sort(array_agg(v) FILTER (WHERE v IS NOT NULL)), " + p + "e0)"
+func (trino) percentile(p, where string) string {
+	some := "v IS NOT NULL"
+	if where != "" {
+		some += " AND " + where
+	}
+	return "percentile(array_sort(array_agg(v) FILTER (WHERE " + some + ")), " + p + "e0)"
 }
+
+func (trino) onePass() bool { return true }
 
 func (trino) first(fields []packed, byTime bool) string {
 	var values, types []string

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/causality-project/causality/backend/internal/analysis/insights"
+	"github.com/causality-project/causality/backend/internal/analysis/query"
 	"github.com/causality-project/causality/backend/internal/analysis/query/querytest"
 	"github.com/causality-project/causality/backend/internal/platform/calendar"
 )
@@ -662,7 +663,7 @@ func TestTrendsAgreeWithTheReference(t *testing.T) {
 						break
 					}
 					spec := randomTrend(r)
-					ok, shown := compareOnce(t, service, spec, events, now, fmt.Sprintf("CAUSALITY_TEST_SEED=%d worker %d set %d", seed, worker, set))
+					ok, shown := compareOnce(t, service, app, spec, events, now, fmt.Sprintf("CAUSALITY_TEST_SEED=%d worker %d set %d", seed, worker, set))
 					if i%8 == 0 && ok && !engine.sameRows(t, querytest.Source(snapshot), shown) {
 						ok = false
 						t.Errorf("CAUSALITY_TEST_SEED=%d worker %d set %d\n%+v\nshown\n%s\nrun\n%s", seed, worker, set, spec, shown, engine.last.SQL)
@@ -688,7 +689,7 @@ func TestTrendsAgreeWithTheReference(t *testing.T) {
 	}
 }
 
-func compareOnce(t *testing.T, service *insights.Service, spec insights.Trend, events []referenceEvent, now time.Time, seed string) (same bool, shown string) {
+func compareOnce(t *testing.T, service *insights.Service, app query.App, spec insights.Trend, events []referenceEvent, now time.Time, seed string) (same bool, shown string) {
 	answer, err := service.Trend(context.Background(), app, spec, false)
 	if err != nil {
 		t.Errorf("%s: %v\n%+v", seed, err, spec)

@@ -64,12 +64,15 @@ func TestWhatIsNotBuiltYetIsRefusedWithTheReason(t *testing.T) {
 // User properties are current values, whenever the event was.
 func TestUserPropertiesAreCurrent(t *testing.T) {
 	t.Parallel()
-	snapshot := one(t,
+	testUserProperties(t, onDuckDB(t))
+}
+
+func testUserProperties(t *testing.T, stage stage) {
+	service, app, _ := stage.play(t, "2026-06-01T00:00:00Z",
 		ev("e", "a", 0), ev("e", "b", 0), ev("e", "", 0),
 		querytest.Event{Name: "i", Type: event.Identify, User: "a", At: on(0), Traits: `{"set":{"plan":"free"}}`},
 		querytest.Event{Name: "i", Type: event.Identify, User: "a", At: on(5), Traits: `{"set":{"plan":"pro"}}`},
 	)
-	pool := querytest.Pool(t, nil)
 	for want, spec := range map[string]insights.Trend{
 		"A 1: 1":                         {Where: &insights.Filter{Property: "plan", Source: "user", Op: "is", Values: []any{"pro"}}},
 		"A 0: 0":                         {Where: &insights.Filter{Property: "plan", Source: "user", Op: "is", Values: []any{"free"}}},
@@ -77,7 +80,7 @@ func TestUserPropertiesAreCurrent(t *testing.T) {
 		"A[(not set)] 2: 2\nA[pro] 1: 1": {Breakdowns: []insights.Breakdown{{Property: "plan", Source: "user"}}},
 	} {
 		spec.Range, spec.Series = day(1), total("total")
-		answer, err := service(t, pool, "2026-06-01T00:00:00Z", snapshot).Trend(context.Background(), app, spec, false)
+		answer, err := service.Trend(context.Background(), app, spec, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,16 +92,19 @@ func TestUserPropertiesAreCurrent(t *testing.T) {
 
 func TestDatesReadInTheReportsZone(t *testing.T) {
 	t.Parallel()
-	snapshot := one(t,
+	testDates(t, onDuckDB(t))
+}
+
+func testDates(t *testing.T, stage stage) {
+	service, app, _ := stage.play(t, "2026-06-01T00:00:00Z",
 		ev("e", "a", 0, `{"d":"2026-03-29"}`), ev("e", "a", 0, `{"d":"2026-03-28T23:30:00Z"}`), // both 29 March in Berlin
 		ev("e", "a", 0, `{"d":"2026-03-29T22:30:00Z"}`), // 30 March in Berlin
 		ev("e", "a", 0, `{"d":1774735200000}`),          // 2026-03-28T22:00Z, 23:00 on the 28th
 		ev("e", "a", 0, `{"d":"soon"}`), ev("e", "a", 0),
 	)
-	pool := querytest.Pool(t, nil)
 	for op, want := range map[string]string{"on": "2", "before": "1", "after": "1"} {
 		spec := insights.Trend{Range: day(1), TimeZone: "Europe/Berlin", Series: total("total"), Where: &insights.Filter{Property: "d", Op: op, Values: []any{"2026-03-29"}}}
-		answer, err := service(t, pool, "2026-06-01T00:00:00Z", snapshot).Trend(context.Background(), app, spec, false)
+		answer, err := service.Trend(context.Background(), app, spec, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,9 +117,13 @@ func TestDatesReadInTheReportsZone(t *testing.T) {
 // 22:30Z on 29 March is 30 March in Berlin (semantics 11, row 23).
 func TestDaysAreLocal(t *testing.T) {
 	t.Parallel()
-	snapshot := one(t, querytest.Event{Name: "e", At: time.Date(2026, 3, 29, 22, 30, 0, 0, time.UTC)}, querytest.Event{Name: "e", At: time.Date(2026, 3, 29, 21, 59, 59, 999999000, time.UTC)})
+	testDays(t, onDuckDB(t))
+}
+
+func testDays(t *testing.T, stage stage) {
+	service, app, _ := stage.play(t, "2026-06-01T00:00:00Z", querytest.Event{Name: "e", At: time.Date(2026, 3, 29, 22, 30, 0, 0, time.UTC)}, querytest.Event{Name: "e", At: time.Date(2026, 3, 29, 21, 59, 59, 999999000, time.UTC)})
 	spec := insights.Trend{Range: calendar.Range{From: "2026-03-28", To: "2026-03-31"}, TimeZone: "Europe/Berlin", Series: total("")}
-	answer, err := service(t, querytest.Pool(t, nil), "2026-06-01T00:00:00Z", snapshot).Trend(context.Background(), app, spec, false)
+	answer, err := service.Trend(context.Background(), app, spec, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,8 +203,11 @@ func TestEqualQuestionsAtOnceRunOnce(t *testing.T) {
 
 func TestValuesAreByFrequency(t *testing.T) {
 	t.Parallel()
-	snapshot := one(t, ev("e", "a", 0, `{"p":"x"}`), ev("e", "a", 0, `{"p":["x","Y"]}`), ev("f", "a", 0, `{"p":5.0}`), ev("e", "a", 0, `{"p":null}`))
-	s := service(t, querytest.Pool(t, nil), "2026-06-01T00:00:00Z", snapshot)
+	testValues(t, onDuckDB(t))
+}
+
+func testValues(t *testing.T, stage stage) {
+	s, app, _ := stage.play(t, "2026-06-01T00:00:00Z", ev("e", "a", 0, `{"p":"x"}`), ev("e", "a", 0, `{"p":["x","Y"]}`), ev("f", "a", 0, `{"p":5.0}`), ev("e", "a", 0, `{"p":null}`))
 	for _, tt := range []struct {
 		events   []string
 		contains string

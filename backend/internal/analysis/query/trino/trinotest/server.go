@@ -39,8 +39,8 @@ import (
 )
 
 const (
-	user     = "causality"
-	password = "a password of tests"
+	User     = "causality" // who may act for apps
+	Password = "a password of tests"
 )
 
 // Server is the process's Trino with its lake.
@@ -69,7 +69,7 @@ func Start(t testing.TB) *Server {
 // Config is how an engine reaches it.
 func (s *Server) Config() trino.Config {
 	return trino.Config{
-		URL: s.URL, User: user, Password: password, CAFile: s.CAFile, QueueLength: 1_000, Logger: slog.New(slog.DiscardHandler),
+		URL: s.URL, User: User, Password: Password, CAFile: s.CAFile, QueueLength: 1_000, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -150,7 +150,7 @@ func (s *Server) run(ctx context.Context, home, java, shipped string) error {
 		return err
 	}
 	keystore := filepath.Join(s.dir, "key.pem")
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), 8)
+	hash, err := bcrypt.GenerateFromPassword([]byte(Password), 8)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (s *Server) run(ctx context.Context, home, java, shipped string) error {
 	passwords := filepath.Join(s.dir, "password.db")
 	if err := errors.Join(
 		os.WriteFile(keystore, key, 0o600),
-		os.WriteFile(passwords, []byte(user+":$2y"+strings.TrimPrefix(string(hash), "$2a")+"\n"), 0o600),
+		os.WriteFile(passwords, []byte(User+":$2y"+strings.TrimPrefix(string(hash), "$2a")+"\n"), 0o600),
 		os.MkdirAll(data, 0o755),
 		os.Symlink(filepath.Join(home, "plugin"), filepath.Join(s.dir, "plugin")),
 		os.Symlink(filepath.Join(home, "secrets-plugin"), filepath.Join(s.dir, "secrets-plugin")),
