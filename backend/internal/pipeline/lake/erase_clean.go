@@ -175,7 +175,7 @@ func (l *Lake) eraseDeadLetters(ctx context.Context, e *erasure) error {
 		return fmt.Errorf("erase dead letters: %w", err)
 	}
 	e.record.DeadUnread = unread
-	return nil
+	return l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error { return e.update(ctx, tx, e.State) })
 }
 
 // eraseRemains deletes what nothing lists any more and still holds the events:
@@ -202,14 +202,16 @@ func (l *Lake) eraseRemains(ctx context.Context, e *erasure) error {
 			}
 			failpoint.Hit("erase.after-delete")
 		}
+		e.record.Deleted += len(keys)
 		err := l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, `DELETE FROM lake_garbage WHERE workspace_id = $1 AND key = ANY ($2)`, e.workspaceID, keys)
-			return err
+			if _, err := tx.Exec(ctx, `DELETE FROM lake_garbage WHERE workspace_id = $1 AND key = ANY ($2)`, e.workspaceID, keys); err != nil {
+				return err
+			}
+			return e.update(ctx, tx, e.State)
 		})
 		if err != nil {
 			return fmt.Errorf("strike garbage: %w", err)
 		}
-		e.record.Deleted += len(keys)
 	}
 	if err := l.eraseOrphans(ctx, e); err != nil {
 		return err
@@ -353,12 +355,14 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // eraseOrphans deletes objects that nothing lists and that hold the events. It
-// holds the app's row: a sink writes under it, so that no unlisted object of
-// its can be about to be listed; and a merge that reads an object with the
-// events cannot be committed, because its inputs were rewritten.
+// finds them under the lock of the app's row: a sink writes under it, so that no
+// unlisted object of its can be about to be listed then; and a merge that reads
+// an object with the events cannot be committed, because its inputs were
+// rewritten. What is so found is dead for good.
 func (l *Lake) eraseOrphans(ctx context.Context, e *erasure) error {
 	t := e.target()
-	return l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	var dead []string
+	err := l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
 			return err
 		}
@@ -371,6 +375,9 @@ func (l *Lake) eraseOrphans(ctx context.Context, e *erasure) error {
 		}
 		for _, key := range unlisted {
 			matches, err := l.scanUnlisted(ctx, t, key)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if err != nil {
 				l.log.WarnContext(ctx, "an object that nothing lists cannot be read; keep it only if you need it", "key", key, "err", err)
 				continue
@@ -378,20 +385,28 @@ func (l *Lake) eraseOrphans(ctx context.Context, e *erasure) error {
 			if matches == 0 {
 				continue
 			}
-			if err := l.cfg.Objects.Delete(ctx, key); err != nil {
-				return err
-			}
-			if remote, ok := l.cfg.Objects.(objstore.Remote); ok {
-				if err := remote.Forget(ctx, key); err != nil {
-					return fmt.Errorf("forget cached objects: %w", err)
-				}
-			}
+			dead = append(dead, key)
 			if !slices.Contains(e.record.Orphans, key) {
 				e.record.Orphans = append(e.record.Orphans, key)
 			}
 		}
-		return nil
+		return e.update(ctx, tx, e.State)
 	})
+	if err != nil {
+		return fmt.Errorf("look for objects that nothing lists: %w", err)
+	}
+	failpoint.Hit("erase.before-orphans")
+	for _, key := range dead {
+		if err := l.cfg.Objects.Delete(ctx, key); err != nil {
+			return err
+		}
+	}
+	if remote, ok := l.cfg.Objects.(objstore.Remote); ok && len(dead) > 0 {
+		if err := remote.Forget(ctx, dead...); err != nil {
+			return fmt.Errorf("forget cached objects: %w", err)
+		}
+	}
+	return nil
 }
 
 // unlisted lists the app's objects in the store that the manifest does not name.

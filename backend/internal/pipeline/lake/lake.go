@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -110,6 +111,7 @@ type Lake struct {
 	compacting sync.Mutex // one compaction at a time, whoever asks for it
 	compaction compactionState
 	erasing    *eraseState
+	dead       atomic.Pointer[stream.DeadCount] // the last count
 }
 
 // New opens the lake. Nothing runs until Run; questions are answered at once.

@@ -75,6 +75,9 @@ func process() error {
 	if err != nil {
 		return err
 	}
+	if who := os.Getenv("LAKE_TEST_ERASE"); who != "" {
+		return eraser(ctx, l, workspace, app, who)
+	}
 	var running sync.WaitGroup
 	running.Go(func() { _ = l.Run(ctx) })
 	// Sending keeps step with merging: at full speed it would give each merge more

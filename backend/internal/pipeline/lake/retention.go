@@ -53,10 +53,9 @@ func (l *Lake) retainInBackground(ctx context.Context) {
 // expiring is an app whose retention is due, and the limit by the database's
 // clock.
 type expiring struct {
-	appID     string
-	limit     time.Time // events before it have expired
-	received  time.Time // of events received before it the ids may be forgotten
-	lastLimit time.Time
+	appID    string
+	limit    time.Time // events before it have expired
+	received time.Time // of events received before it the ids may be forgotten
 }
 
 func (l *Lake) retainDue(ctx context.Context) error {

@@ -58,11 +58,12 @@ func (l *Lake) freshTo(ctx context.Context, through landed, now time.Time) time.
 	return now
 }
 
-// Counters account for every event: Accepted = Stored + Waiting, and
+// Counters account for every event: Accepted = Stored + Waiting + DeadLetters, and
 // Stored = Queryable + Duplicates + Erased + ErasedLate + Expired.
 type Counters struct {
 	Accepted       int64 // answered with 200
 	Waiting        int64 // durable in the stream, on their way
+	DeadLetters    int64 // set aside: they could not be landed
 	Stored         int64 // landed
 	Duplicates     int64 // sent again, counted once
 	Queryable      int64 // rows that the manifest lists
@@ -75,8 +76,8 @@ type Counters struct {
 }
 
 // Counters counts one app of ctx's workspace, or all of its apps for an empty
-// appID, and each app by its id, as of one instant. Waiting is known for the
-// whole installation only, and zero for an app.
+// appID, and each app by its id, as of one instant. Waiting and DeadLetters are
+// known for the whole installation only, and zero for an app.
 func (l *Lake) Counters(ctx context.Context, appID string) (sum Counters, each map[string]Counters, err error) {
 	each, through, err := l.appCounters(ctx)
 	if err != nil {
@@ -101,7 +102,13 @@ func (l *Lake) Counters(ctx context.Context, appID string) (sum Counters, each m
 	if sum.Waiting, _, err = l.waiting(ctx, through); err != nil {
 		return Counters{}, nil, err
 	}
-	sum.Accepted = sum.Stored + sum.Waiting
+	dead, err := l.cfg.Stream.CountDead(ctx, l.dead.Load())
+	if err != nil {
+		return Counters{}, nil, err
+	}
+	l.dead.Store(dead)
+	sum.DeadLetters = dead.Events
+	sum.Accepted = sum.Stored + sum.Waiting + sum.DeadLetters
 	return sum, each, nil
 }
 
