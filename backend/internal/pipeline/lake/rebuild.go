@@ -192,7 +192,9 @@ func (r *rebuild) choose(entries []entry) (live, superseded []entry) {
 	}
 	live, superseded = chooseUnnamed(unnamed, chooseRuns(fresh))
 	chosen, replaced := chooseMerges(merged, entries)
-	live = slices.DeleteFunc(append(live, chosen...), func(e entry) bool {
+	// The largest first: of copies of an id the first one read stays.
+	slices.SortStableFunc(chosen, func(a, b entry) int { return cmp.Compare(b.Level, a.Level) })
+	live = slices.DeleteFunc(append(chosen, live...), func(e entry) bool {
 		_, gone := replaced[e.ID]
 		if gone {
 			superseded = append(superseded, e)
