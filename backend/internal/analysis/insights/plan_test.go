@@ -165,7 +165,9 @@ func merged(t testing.TB, linkNumber int64, rows []querytest.Event, zone string,
 		}
 		for _, kind := range kinds {
 			p := query.Projection{Kind: kind, Path: path(part, kind), Rows: part.Objects[kind].Rows, Bytes: part.Objects[kind].Bytes}
-			if kind != merge.ByEvent {
+			if kind == merge.ByEvent {
+				p.Columns = part.Columns
+			} else {
 				p.Zone = zone
 			}
 			o.Projections = append(o.Projections, p)

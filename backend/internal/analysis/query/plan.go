@@ -204,10 +204,10 @@ func (s *scans) body(empty string, of func(shape shape, paths []string) string) 
 	return strings.Join(parts, " UNION ALL ")
 }
 
-// complete marks which of the promoted properties an object holds completely.
-func complete(o *Object, index map[string]int) (mask [maxPromoted / 64]uint64, all bool) {
+// complete marks which of the promoted properties a file's columns are.
+func complete(columns []string, index map[string]int) (mask [maxPromoted / 64]uint64, all bool) {
 	n := 0
-	for _, property := range o.Columns {
+	for _, property := range columns {
 		if i, ok := index[property]; ok && mask[i/64]&(1<<(i%64)) == 0 {
 			mask[i/64] |= 1 << (i % 64)
 			n++
@@ -233,7 +233,7 @@ func (p *planner) whole(promoted []Promoted) string {
 	for i := range p.snapshot.Objects {
 		o := &p.snapshot.Objects[i]
 		of := shape{open: p.snapshot.open(o)}
-		of.promoted, _ = complete(o, index)
+		of.promoted, _ = complete(o.Columns, index)
 		s.add(of, p.take(i, nil))
 	}
 	columns := slices.Concat(eventColumns, rowColumns)
@@ -276,15 +276,16 @@ func (p *planner) events(need Need, only func(index int) bool) string {
 		}
 		o := &p.snapshot.Objects[i]
 		of := shape{open: people && p.snapshot.open(o)}
-		var all bool
-		of.promoted, all = complete(o, index)
-		if slim && all {
+		if slim {
 			if smaller := p.snapshot.projection(o, byEvent, "", people); smaller != nil {
-				of.kind = byEvent
-				s.add(of, p.take(i, smaller))
-				continue
+				if mask, all := complete(smaller.Columns, index); all {
+					of.kind, of.promoted = byEvent, mask
+					s.add(of, p.take(i, smaller))
+					continue
+				}
 			}
 		}
+		of.promoted, _ = complete(o.Columns, index)
 		s.add(of, p.take(i, nil))
 	}
 	names := []string{"event", "ts"}

@@ -67,7 +67,7 @@ func TestPlansTakeWhatTheNeedIs(t *testing.T) {
 		return query.Object{
 			ID: id, Path: id, Rows: 100, Bytes: 1_000, LinkNumber: linkNumber, MinTS: noon, MaxTS: noon.Add(time.Hour), Columns: columns,
 			Projections: []query.Projection{
-				{Kind: "by_event", Path: id + "/by_event", Rows: 90, Bytes: 100},
+				{Kind: "by_event", Path: id + "/by_event", Rows: 90, Bytes: 100, Columns: columns},
 				{Kind: "event_days", Path: id + "/event_days", Rows: 9, Bytes: 10, Zone: "UTC"},
 				{Kind: "user_days", Path: id + "/user_days", Rows: 3, Bytes: 1, Zone: "UTC"},
 			},
@@ -77,6 +77,8 @@ func TestPlansTakeWhatTheNeedIs(t *testing.T) {
 	whole := func(time.Time, time.Time) bool { return true }
 	byKey := query.Links{Number: 2, ByKey: map[int64]int64{1: 2}}
 	corrected := query.Links{Number: 2, ByKey: map[int64]int64{1: 2}, ChangedUsers: map[string]int64{"u": 3}}
+	later := object("later", 2, "plan") // whose by_event was derived before, or after
+	later.Projections[0].Columns = nil
 	tests := map[string]struct {
 		links query.Links
 		need  query.Need
@@ -101,6 +103,9 @@ func TestPlansTakeWhatTheNeedIs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := query.Snapshot{Links: tt.links, Objects: []query.Object{object("old", 1), object("new", 2, "plan"), loose}}
+			if tt.need.Events && len(tt.need.Promoted) > 0 {
+				s.Objects, tt.files = append(s.Objects, later), tt.files+" later"
+			}
 			p := s.Plan(tt.need)
 			if got := strings.Join(p.Files, " "); got != tt.files {
 				t.Errorf("reads %s, want %s", got, tt.files)

@@ -102,6 +102,10 @@ type Projection struct {
 	Path        string
 	Rows, Bytes int64
 	Zone        string // of its days; IANA name
+
+	// by_event: promoted properties whose columns may replace reading JSON. They
+	// are not always its object's: it may have been derived later.
+	Columns []string
 }
 
 // Links are the person links that some objects do not have folded in. A row's

@@ -214,7 +214,7 @@ func (l *listing) attach() {
 	bySource := map[uuid.UUID][]Projection{}
 	for _, row := range l.rows {
 		if row.kind != kindEvents {
-			bySource[row.source] = append(bySource[row.source], Projection{Kind: row.kind, Key: row.Key, Rows: row.Rows, Bytes: row.Bytes, Zone: row.zone})
+			bySource[row.source] = append(bySource[row.source], Projection{Kind: row.kind, Key: row.Key, Rows: row.Rows, Bytes: row.Bytes, Zone: row.zone, Columns: row.Columns})
 		}
 	}
 	l.objects = make([]*listed, 0, len(l.rows))

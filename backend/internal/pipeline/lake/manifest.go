@@ -54,6 +54,8 @@ type Projection struct {
 	Rows  int64
 	Bytes int64
 	Zone  string // of its days
+
+	Columns []string // by_event: promoted properties whose columns it holds completely
 }
 
 // entry is a manifest row with what only the lake needs. It is what an object

@@ -37,7 +37,7 @@ func (s source) Snapshot(ctx context.Context, appID string, from, to time.Time) 
 		o := &snapshot.Objects[i]
 		out.Objects[i] = query.Object{ID: o.ID, Path: o.Path, Rows: o.Rows, Bytes: o.Bytes, LinkNumber: o.LinkNumber, MinTS: o.MinTS, MaxTS: o.MaxTS, Columns: o.Columns}
 		for _, p := range o.Projections {
-			out.Objects[i].Projections = append(out.Objects[i].Projections, query.Projection{Kind: p.Kind, Path: p.Path, Rows: p.Rows, Bytes: p.Bytes, Zone: p.Zone})
+			out.Objects[i].Projections = append(out.Objects[i].Projections, query.Projection{Kind: p.Kind, Path: p.Path, Rows: p.Rows, Bytes: p.Bytes, Zone: p.Zone, Columns: p.Columns})
 		}
 	}
 	return out, nil

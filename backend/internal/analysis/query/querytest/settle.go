@@ -91,6 +91,7 @@ func Settle(t testing.TB, object query.Object, zone string, promote []query.Prom
 		p := query.Projection{Kind: kind}
 		switch kind {
 		case "by_event":
+			p.Columns = object.Columns
 			p.Path, p.Rows, p.Bytes = write(kind, "SELECT "+strings.Join(hot, ", ")+tracked+"ORDER BY event, user_key, ts, event_id")
 		case "event_days":
 			p.Zone = zone
