@@ -264,34 +264,3 @@ func BenchmarkWrite(b *testing.B) {
 type counter int64
 
 func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return len(p), nil }
-
-func BenchmarkMerge(b *testing.B) {
-	rows := sampleRows(100_000)
-	var out bytes.Buffer
-	if err := Write(&out, "app", rows, nil); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		file, err := Open(bytes.NewReader(out.Bytes()), int64(out.Len()))
-		if err != nil {
-			b.Fatal(err)
-		}
-		reader, merger := file.Read(), NewMerger(io.Discard)
-		for {
-			row, err := reader.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
-			if err := merger.Write(row); err != nil {
-				b.Fatal(err)
-			}
-		}
-		if err := merger.Close(nil); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(rows)), "ns/event")
-}

@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"github.com/causality-project/causality/backend/internal/platform/event"
 )
@@ -135,9 +134,6 @@ func AnonymousID(row parquet.Row) string {
 	return text(row[ColAnonymousID])
 }
 
-// SetUserKey changes the person of a row in memory.
-func SetUserKey(row parquet.Row, k int64) { row[ColUserKey] = key(k, ColUserKey) }
-
 // CompareStored orders stored rows as Compare does.
 func CompareStored(a, b parquet.Row) int {
 	if ka, kb := UserKey(a), UserKey(b); ka != kb {
@@ -189,34 +185,4 @@ func text(v parquet.Value) string {
 		return ""
 	}
 	return string(v.ByteArray())
-}
-
-// Merger writes stored rows into a new object, harder compressed than Write does:
-// what it writes is read for years.
-type Merger struct {
-	writer *parquet.GenericWriter[any]
-	one    [1]parquet.Row
-}
-
-// NewMerger starts an object of rows that come already sorted.
-func NewMerger(out io.Writer) *Merger {
-	return &Merger{writer: parquet.NewGenericWriter[any](out, options(zstd.SpeedDefault)...)}
-}
-
-// Write copies a row into the object.
-func (m *Merger) Write(row parquet.Row) error {
-	m.one[0] = row
-	if _, err := m.writer.WriteRows(m.one[:]); err != nil {
-		return fmt.Errorf("write parquet: %w", err)
-	}
-	return nil
-}
-
-// Close adds the metadata and the footer.
-func (m *Merger) Close(metadata map[string]string) error {
-	setMetadata(m.writer, metadata)
-	if err := m.writer.Close(); err != nil {
-		return fmt.Errorf("write parquet: %w", err)
-	}
-	return nil
 }
