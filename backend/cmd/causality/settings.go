@@ -102,8 +102,14 @@ func (s *settings) record(parsed *kong.Context) {
 	}
 }
 
-// shown hides the password of a URL.
+// shown hides secrets: keys, tokens, and the passwords of URLs.
 func shown(name, value string) string {
+	if value != "" && (name == "key" || strings.HasSuffix(name, "-token") || strings.HasSuffix(name, "-password")) {
+		return "(set)"
+	}
+	if strings.HasSuffix(name, "nats-url") && value != "" { // several, each with a token
+		return "(set)"
+	}
 	if !strings.HasSuffix(name, "-url") {
 		return value
 	}

@@ -7,18 +7,15 @@ import (
 	"github.com/causality-project/causality/backend/internal/analysis/insights"
 	"github.com/causality-project/causality/backend/internal/analysis/insights/insightsrpc"
 	"github.com/causality-project/causality/backend/internal/analysis/query"
-	"github.com/causality-project/causality/backend/internal/analysis/query/lakesource"
 	"github.com/causality-project/causality/backend/internal/analysis/query/queryrpc"
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog/catalogrpc"
-	"github.com/causality-project/causality/backend/internal/pipeline/lake"
 	"github.com/causality-project/causality/backend/internal/server/web"
 )
 
 // answers puts what answers questions on the store.
-func (a *App) answers(h *web.API, p parts, seen *catalog.Catalog, store *lake.Lake, engine query.Engine) error {
-	source := lakesource.Promoted(lakesource.New(store), seen)
-	questions, err := insights.New(insights.Config{Engine: engine, Source: source, HasProperty: seen.HasProperty, HoldsLists: seen.HoldsLists})
+func (a *App) answers(h *web.API, p parts, seen *catalog.Catalog, source query.Source, engine query.Engine) error {
+	questions, err := insights.New(insights.Config{Engine: engine, Source: source, EngineName: a.cfg.QueryEngine, HasProperty: seen.HasProperty, HoldsLists: seen.HoldsLists})
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,10 @@ import (
 	"github.com/causality-project/causality/backend/internal/account/identity/identityrpc"
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
 	"github.com/causality-project/causality/backend/internal/account/tenancy/tenancyrpc"
+	"github.com/causality-project/causality/backend/internal/analysis/query"
 	"github.com/causality-project/causality/backend/internal/analysis/query/duckdb"
+	"github.com/causality-project/causality/backend/internal/analysis/query/lakesource"
+	"github.com/causality-project/causality/backend/internal/analysis/query/trino"
 	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
 	"github.com/causality-project/causality/backend/internal/pipeline/ingest"
 	"github.com/causality-project/causality/backend/internal/pipeline/ingest/ingestrpc"
@@ -189,9 +192,15 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	leases := lease.New(database.Pool(), a.dir.marker.Replica, a.cfg.roles.String(), a.log)
 	a.background("leases", leases.Run)
 	seen := catalog.New(db)
+	publication, err := lake.NewPublication(lake.PublicationConfig{
+		Objects: objects, DB: db, Root: a.objectsRoot(), Off: a.cfg.Publish == "", Logger: a.log,
+	})
+	if err != nil {
+		return h, p, err
+	}
 	store, err := lake.New(lake.Config{
 		Objects: objects, DB: db, Stream: events, Catalog: seen, CacheDir: a.dir.join("cache"), Leases: leases,
-		Land: a.cfg.roles.sink, Maintain: a.cfg.roles.worker,
+		Land: a.cfg.roles.sink, Maintain: a.cfg.roles.worker, Publication: publication,
 		MaxRows: a.cfg.SinkMaxRows, MaxBytes: int(a.cfg.SinkMaxBytes), MaxAge: a.cfg.SinkMaxAge, Logger: a.log,
 	})
 	if err != nil {
@@ -226,18 +235,22 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 	}
 	p.live = live.New(events, a.log)
 	a.background("live", p.live.Run)
-	engine, err := duckdb.New(duckdb.Config{
-		MemoryBytes: a.cfg.QueryMemory, TempDir: a.dir.join("cache"), ReadDirs: []string{readable}, Logger: a.log,
-	})
+	source := lakesource.Promoted(lakesource.New(store), seen)
+	var engine query.Engine
+	if a.cfg.QueryEngine == "trino" {
+		engine, err = a.trino()
+		source = lakesource.Published(source, publication)
+	} else {
+		engine, err = a.duckdb(readable)
+	}
 	if err != nil {
 		return h, p, err
 	}
-	a.onStop("queries", engine.Close)
 	h.API = &web.API{
 		Identity: identityrpc.New(identityrpc.Config{Users: a.users, Keys: keys, Apps: p.apps, PublicURL: a.URL}),
 		Tenancy:  tenancyrpc.New(p.apps, keys),
 	}
-	return h, p, a.answers(h.API, p, seen, store, engine)
+	return h, p, a.answers(h.API, p, seen, source, engine)
 }
 
 // settleRestore compares the manifest of a database that came out of a backup
@@ -339,6 +352,36 @@ func (a *App) readableObjects(ctx context.Context) (objects objstore.Store, fold
 	a.onStop("object cache", cache.Close)
 	a.background("object store", cache.Run)
 	return cache, cache.Dir(), nil
+}
+
+// objectsRoot is how readers of published tables find the root of the objects.
+func (a *App) objectsRoot() string {
+	if a.cfg.bucket != nil {
+		return strings.TrimRight("s3://"+a.cfg.bucket.Bucket+"/"+a.cfg.bucket.Prefix, "/")
+	}
+	return "file://" + a.cfg.objects
+}
+
+func (a *App) duckdb(readable string) (query.Engine, error) {
+	engine, err := duckdb.New(duckdb.Config{
+		MemoryBytes: a.cfg.QueryMemory, TempDir: a.dir.join("cache"), ReadDirs: []string{readable}, Logger: a.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("queries", engine.Close)
+	return engine, nil
+}
+
+func (a *App) trino() (query.Engine, error) {
+	engine, err := trino.New(trino.Config{
+		URL: a.cfg.TrinoURL, User: a.cfg.TrinoUser, Password: a.cfg.TrinoPassword, CAFile: a.cfg.TrinoCA, Logger: a.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("queries", engine.Close)
+	return engine, nil
 }
 
 func (a *App) streamCluster() stream.Cluster {

@@ -33,17 +33,22 @@ type Config struct {
 	SDKPaths    []string `name:"sdk-path" env:"CAUSALITY_SDK_PATH" placeholder:"PATH" help:"Another address of the browser SDK's script, for ad blockers, such as /assets/a.js; what it loads stands beside it, as a-core.js, a-worker.js and a.wasm. May be given several times; snippets name the first. /sdk/causality.js always answers."`
 	IngestPaths []string `name:"ingest-path" env:"CAUSALITY_INGEST_PATH" placeholder:"PATH" help:"Another address of the ingest paths, for ad blockers, such as /c: it takes what the RPC and /v1/batch take, and /c/events and /c/batch what /v1/events and /v1/batch take. May be given several times; snippets name the first."`
 
-	DatabaseURL  string   `name:"database-url" env:"CAUSALITY_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"PostgreSQL to use (default: one of its own, in the data directory)."`
-	PostgresBin  string   `name:"postgres-bin" env:"CAUSALITY_POSTGRES_BIN" placeholder:"DIR" help:"Directory of pg_ctl and postgres (default: found)."`
-	NatsURL      string   `name:"nats-url" env:"CAUSALITY_NATS_URL" placeholder:"URL" help:"NATS with JetStream to use, or several servers of one cluster with commas between them (default: embedded)."`
-	NatsListen   string   `name:"nats-listen" env:"CAUSALITY_NATS_LISTEN" placeholder:"ADDR" help:"Address on which the embedded stream serves the other processes of this installation, who name it in --nats-url; goes with --nats-cluster."`
-	NatsCluster  string   `name:"nats-cluster" env:"CAUSALITY_NATS_CLUSTER" placeholder:"ADDR" help:"Address on which the embedded stream meets those of --nats-peers: three of them keep every event three times and go on when one is lost."`
-	NatsPeers    []string `name:"nats-peers" env:"CAUSALITY_NATS_PEERS" placeholder:"ADDR" help:"The --nats-cluster addresses of all three, this one's too."`
-	NatsToken    string   `name:"nats-token" env:"CAUSALITY_NATS_TOKEN" placeholder:"SECRET" help:"What whoever connects to --nats-listen or --nats-cluster must know; better given in the environment."`
-	StreamShards int      `name:"stream-shards" env:"CAUSALITY_STREAM_SHARDS" placeholder:"N" help:"Parts of the stream, by app, that sinks share out; the same on every process (default: 1)."`
-	ObjectStore  string   `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path, or s3://bucket/prefix?region=…&endpoint=…&path_style=…&sse=AES256|aws:kms&kms_key=… with the credentials of the AWS_* variables or profile (default: lake/objects in the data directory)."`
-	ObjectCache  int64    `name:"object-cache-bytes" env:"CAUSALITY_OBJECT_CACHE_BYTES" placeholder:"N" help:"Bytes of an s3 store's objects that are kept in the data directory for questions (default: 20 GiB or a tenth of the disk, the smaller)."`
-	QueryEngine  string   `name:"query-engine" env:"CAUSALITY_QUERY_ENGINE" default:"duckdb" help:"What answers questions: duckdb."`
+	DatabaseURL   string   `name:"database-url" env:"CAUSALITY_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"PostgreSQL to use (default: one of its own, in the data directory)."`
+	PostgresBin   string   `name:"postgres-bin" env:"CAUSALITY_POSTGRES_BIN" placeholder:"DIR" help:"Directory of pg_ctl and postgres (default: found)."`
+	NatsURL       string   `name:"nats-url" env:"CAUSALITY_NATS_URL" placeholder:"URL" help:"NATS with JetStream to use, or several servers of one cluster with commas between them (default: embedded)."`
+	NatsListen    string   `name:"nats-listen" env:"CAUSALITY_NATS_LISTEN" placeholder:"ADDR" help:"Address on which the embedded stream serves the other processes of this installation, who name it in --nats-url; goes with --nats-cluster."`
+	NatsCluster   string   `name:"nats-cluster" env:"CAUSALITY_NATS_CLUSTER" placeholder:"ADDR" help:"Address on which the embedded stream meets those of --nats-peers: three of them keep every event three times and go on when one is lost."`
+	NatsPeers     []string `name:"nats-peers" env:"CAUSALITY_NATS_PEERS" placeholder:"ADDR" help:"The --nats-cluster addresses of all three, this one's too."`
+	NatsToken     string   `name:"nats-token" env:"CAUSALITY_NATS_TOKEN" placeholder:"SECRET" help:"What whoever connects to --nats-listen or --nats-cluster must know; better given in the environment."`
+	StreamShards  int      `name:"stream-shards" env:"CAUSALITY_STREAM_SHARDS" placeholder:"N" help:"Parts of the stream, by app, that sinks share out; the same on every process (default: 1)."`
+	ObjectStore   string   `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path, or s3://bucket/prefix?region=…&endpoint=…&path_style=…&sse=AES256|aws:kms&kms_key=… with the credentials of the AWS_* variables or profile (default: lake/objects in the data directory)."`
+	ObjectCache   int64    `name:"object-cache-bytes" env:"CAUSALITY_OBJECT_CACHE_BYTES" placeholder:"N" help:"Bytes of an s3 store's objects that are kept in the data directory for questions (default: 20 GiB or a tenth of the disk, the smaller)."`
+	QueryEngine   string   `name:"query-engine" env:"CAUSALITY_QUERY_ENGINE" default:"duckdb" enum:"duckdb,trino" help:"What answers questions: duckdb, or trino at --trino-url, which needs a process with --publish iceberg."`
+	Publish       string   `name:"publish" env:"CAUSALITY_PUBLISH" placeholder:"iceberg" help:"Mirror the lake into Iceberg tables for Trino and others: iceberg (default: not)."`
+	TrinoURL      string   `name:"trino-url" env:"CAUSALITY_TRINO_URL" placeholder:"URL" help:"Trino with the configuration of backend/deploy/trino, such as https://trino:8443."`
+	TrinoUser     string   `name:"trino-user" env:"CAUSALITY_TRINO_USER" default:"causality" help:"Who may ask in the name of apps there."`
+	TrinoPassword string   `name:"trino-password" env:"CAUSALITY_TRINO_PASSWORD" placeholder:"SECRET" help:"That user's password; better given in the environment."`
+	TrinoCA       string   `name:"trino-ca" env:"CAUSALITY_TRINO_CA" placeholder:"FILE" help:"PEM file of what signs Trino's certificate (default: what the system trusts)."`
 
 	SinkMaxRows    int           `name:"sink-max-rows" env:"CAUSALITY_SINK_MAX_ROWS" placeholder:"N" help:"Events of one object at most (default: 50,000)."`
 	SinkMaxBytes   int64         `name:"sink-max-bytes" env:"CAUSALITY_SINK_MAX_BYTES" placeholder:"N" help:"Bytes of events that one object takes at most (default: 32 MiB)."`
@@ -173,8 +178,14 @@ func (c Config) resolve() (resolved, error) {
 	} else {
 		problems = append(problems, c.checkSharing(r.roles)...)
 	}
-	if c.QueryEngine != "" && c.QueryEngine != "duckdb" {
-		problem("--query-engine %s: this version answers with duckdb only", c.QueryEngine)
+	switch {
+	case c.QueryEngine == "trino" && c.TrinoURL == "":
+		problem("--query-engine trino needs --trino-url")
+	case c.QueryEngine != "" && c.QueryEngine != "duckdb" && c.QueryEngine != "trino":
+		problem("--query-engine %s: give duckdb or trino", c.QueryEngine)
+	}
+	if c.Publish != "" && c.Publish != "iceberg" {
+		problem("--publish %s: give iceberg", c.Publish)
 	}
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
