@@ -132,6 +132,10 @@ func NewPublication(cfg PublicationConfig) (*Publication, error) {
 // Run publishes until ctx ends. It retries whatever fails: the manifest keeps
 // what is to be published.
 func (p *Publication) Run(ctx context.Context) {
+	if p.cfg.Off {
+		<-ctx.Done()
+		return
+	}
 	ticker := time.NewTicker(p.cfg.Every)
 	defer ticker.Stop()
 	var sweepAt time.Time
@@ -946,4 +950,30 @@ func (p *Publication) sweep(ctx context.Context, stored []string) error {
 		p.log.InfoContext(ctx, "deleted files of publications that were cut off", "files", len(stray))
 	}
 	return nil
+}
+
+// health says how the publication does, whichever process publishes.
+func (p *Publication) health(ctx context.Context) Status {
+	status := Status{Name: "Publication", State: "ok"}
+	var sequence, behind int64
+	var committed, alive float64 // seconds ago
+	err := p.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
+		return tx.QueryRow(ctx, `SELECT sequence, extract(epoch FROM now() - committed_at)::float8, least(extract(epoch FROM now() - alive_at), 1e9)::float8,
+			  (SELECT count(*) FROM lake_versions() v LEFT JOIN iceberg.published_apps a USING (app_id) WHERE a.version IS DISTINCT FROM v.version)
+			FROM iceberg.publication`).Scan(&sequence, &committed, &alive, &behind)
+	})
+	if err != nil {
+		status.State, status.Message = "down", "What is published cannot be read: "+err.Error()
+		return status
+	}
+	status.Figures = []Figure{{"commits", float64(sequence), "commits"}, {"last commit", committed, "seconds"}, {"apps behind", float64(behind), "apps"}}
+	switch trouble := p.Status().Err; {
+	case trouble != nil:
+		status.State = "degraded"
+		status.Message = fmt.Sprintf("Readers of the Iceberg tables see the lake as it was %.0f s ago, until this is mended: %v.", committed, trouble)
+	case alive > 3*aliveEvery.Seconds():
+		status.State = "degraded"
+		status.Message = "No process publishes: readers of the Iceberg tables see the lake as it was. Start one with the role worker and --publish iceberg."
+	}
+	return status
 }

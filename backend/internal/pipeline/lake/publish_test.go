@@ -140,6 +140,9 @@ func TestThePublicationIsTheManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.mirrored(p)
+	if status := p.health(h.ctx); status.State != "ok" || status.Figures[2].Value != 0 {
+		t.Errorf("after a publication, health is %+v", status)
+	}
 	before := p.Status().Sequence
 	if err := p.Publish(h.ctx); err != nil {
 		t.Fatal(err)

@@ -166,7 +166,7 @@ type Figure struct {
 	Unit  string // events, bytes, objects, messages, seconds
 }
 
-// Status tells how the sinks, the object store and compaction do.
+// Status tells how the sinks, the object store, compaction and the publication do.
 func (l *Lake) Status(ctx context.Context) []Status {
 	statuses := make([]Status, 0, 4)
 	for lane, s := range l.sinks {
@@ -184,6 +184,9 @@ func (l *Lake) Status(ctx context.Context) []Status {
 		}
 	}
 	statuses = append(statuses, store, l.compaction.status())
+	if p := l.cfg.Publication; p != nil && !p.cfg.Off {
+		statuses = append(statuses, p.health(ctx))
+	}
 	return statuses
 }
 
