@@ -556,6 +556,8 @@ func onDisk(r Range) int64 {
 	return (r.end()+blockBytes-1)/blockBytes*blockBytes - r.Offset/blockBytes*blockBytes
 }
 
+var errForgotten = fault.New(fault.Unavailable, "A stored object was removed while it was read; try again.")
+
 // room evicts until need bytes more fit.
 func (c *Cache) room(need int64) error {
 	for at := c.order.Front(); at != nil && c.used+need > c.most; {
@@ -604,6 +606,9 @@ func (c *Cache) do(ctx context.Context, e *copied, mine []*work, checks []part) 
 		}
 	}()
 	file, err := os.OpenFile(c.Path(e.key), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errForgotten
+	}
 	if err != nil {
 		return err
 	}
@@ -712,7 +717,7 @@ func (c *Cache) settle(e *copied, w *work, found *part) error {
 	close(w.done)
 	switch {
 	case e.gone:
-		return fault.New(fault.Unavailable, "A stored object was removed while it was read; try again.")
+		return errForgotten
 	case found == nil:
 		c.used -= onDisk(w.Range)
 		e.used -= onDisk(w.Range)

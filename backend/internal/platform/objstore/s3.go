@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -148,6 +149,7 @@ func NewS3(ctx context.Context, cfg S3Config) (*S3, error) {
 	cfg.Attempts = min(cmp.Or(cfg.Attempts, 6), 10)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 15*time.Second)
 	options := []func(*config.LoadOptions) error{
+		config.WithLogger(logging.Nop{}), // what matters comes back as an error
 		// The one client of the process: connections are kept for the parallel
 		// range reads of questions. A try's end is its context's.
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
@@ -385,15 +387,19 @@ func (u *upload) appear(ctx context.Context, size int64, request func(context.Co
 		mark, found, headErr := u.s3.markOf(ctx, u.key)
 		switch {
 		case headErr != nil:
-			return err // not known; the next try tells
+			return headErr // not known; the next try tells
 		case found && mark == u.mark:
 			return nil
 		case found:
 			return ErrExists
+		case kindOf(err) == failTaken: // and free again
+			return fmt.Errorf("%w: %w", errChanging, err)
 		}
 		return err
 	})
 }
+
+var errChanging = errors.New("the key was taken and is free again")
 
 func (s *S3) markOf(ctx context.Context, key *string) (mark string, found bool, err error) {
 	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.cfg.Bucket, Key: key})

@@ -10,9 +10,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -47,8 +47,11 @@ func kindOf(err error) failure {
 	}
 	var changed *changedError
 	var local *localError
-	if errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) || errors.As(err, &changed) || errors.As(err, &local) || notTrusted(err) {
+	if errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) || errors.As(err, &changed) || errors.As(err, &local) || notTrusted(err) || noCredentials(err) {
 		return failFinal
+	}
+	if errors.Is(err, errChanging) {
+		return failTemporary
 	}
 	code := codeOf(err)
 	switch code {
@@ -151,6 +154,8 @@ func (s *S3) explain(err error) error {
 		status = response.HTTPStatusCode()
 	}
 	switch code := codeOf(err); {
+	case noCredentials(err): // before what the service that gives them answered
+		return unavailable("No credentials for %s were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.", s.where)
 	case errors.As(err, &changed):
 		return unavailable("A stored object in %s is not what was written: %s. `causality lake verify` says what is wrong, and how to mend it.", s.where, changed.what)
 	case code == "NoSuchBucket":
@@ -169,10 +174,10 @@ func (s *S3) explain(err error) error {
 		return unavailable("The %s is in another region than %s; add ?region=… to --object-store.", s.where, s.cfg.Region)
 	case status == http.StatusNotImplemented:
 		return unavailable("The server of %s does not do what is needed (%s); use one with conditional writes and uploads in parts.", s.where, code)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return unavailable("The %s speaks http and not https; correct the endpoint.", s.where)
 	case notTrusted(err):
 		return unavailable("The certificate of %s is not trusted; use its https name, or give its authority in AWS_CA_BUNDLE.", s.where)
-	case noCredentials(err):
-		return unavailable("No credentials for %s were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.", s.where)
 	case status >= 400 && kindOf(err) == failFinal:
 		return unavailable("The %s refuses a request: %d %s.", s.where, status, code)
 	case status != 0:
@@ -182,9 +187,7 @@ func (s *S3) explain(err error) error {
 	}
 }
 
+// noCredentials recognises by its text what the SDK has no type for.
 func noCredentials(err error) bool {
-	var sent *smithyhttp.RequestSendError
-	var operation *smithy.OperationError
-	return errors.As(err, &operation) && operation.Service() == s3.ServiceID && !errors.As(err, &sent) && codeOf(err) == "" &&
-		kindOf(err) == failFinal
+	return strings.Contains(err.Error(), "get credentials") || strings.Contains(err.Error(), "static credentials are empty")
 }

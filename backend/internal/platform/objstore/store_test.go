@@ -44,7 +44,7 @@ func newS3(t *testing.T, server *s3test.Server, prefix string) *S3 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.Logger = discard()
 	store, err := NewS3(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -52,9 +52,11 @@ func newS3(t *testing.T, server *s3test.Server, prefix string) *S3 {
 	return store
 }
 
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 func newCache(t *testing.T, s3 *S3, dir string, most int64) *Cache {
 	t.Helper()
-	cache, err := NewCache(s3, CacheConfig{Dir: dir, Bytes: most, Logger: slog.New(slog.DiscardHandler)})
+	cache, err := NewCache(s3, CacheConfig{Dir: dir, Bytes: most, Logger: discard()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func Start(t testing.TB) *Server {
 			t.Fatalf("versitygw does not answer: %v", err)
 		}
 	}
-	s.Proxy = newProxy(t, s.direct)
+	s.Proxy = NewProxy(t, s)
 	return s
 }
 
@@ -213,6 +213,7 @@ type Fault struct {
 type Proxy struct {
 	URL string
 
+	closed   chan struct{}
 	fault    atomic.Pointer[func(*http.Request) Fault]
 	received atomic.Int64
 	requests atomic.Int64
@@ -231,9 +232,11 @@ func (p *Proxy) Inject(decide func(*http.Request) Fault) {
 // was sent.
 func (p *Proxy) Traffic() (requests, bytes int64) { return p.requests.Load(), p.received.Load() }
 
-func newProxy(t testing.TB, target string) *Proxy {
+// NewProxy puts another proxy before the server, for faults of one store alone.
+func NewProxy(t testing.TB, before *Server) *Proxy {
 	t.Helper()
-	p := &Proxy{}
+	target := before.direct
+	p := &Proxy{closed: make(chan struct{})}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.serve(w, r, target, transport)
@@ -241,6 +244,7 @@ func newProxy(t testing.TB, target string) *Proxy {
 	server.Start()
 	p.URL = server.URL
 	t.Cleanup(func() {
+		close(p.closed)
 		server.CloseClientConnections()
 		server.Close()
 		transport.CloseIdleConnections()
@@ -250,6 +254,11 @@ func newProxy(t testing.TB, target string) *Proxy {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target string, transport http.RoundTripper) {
 	p.requests.Add(1)
+	// Only a request that has been read whole is told that its client went away.
+	sent, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
 	var f Fault
 	if decide := p.fault.Load(); decide != nil {
 		f = (*decide)(r)
@@ -259,25 +268,27 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target string, tra
 		case <-time.After(f.Delay):
 		case <-r.Context().Done():
 			panic(http.ErrAbortHandler)
+		case <-p.closed:
+			panic(http.ErrAbortHandler)
 		}
 	}
 	if f.Refuse {
 		panic(http.ErrAbortHandler)
 	}
 	if f.Status != 0 {
-		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(f.Status)
-		if r.Method != http.MethodHead {
+		if f.Code != "" && r.Method != http.MethodHead {
 			_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>injected</Message></Error>`, f.Code)
 		}
 		return
 	}
-	out, err := http.NewRequestWithContext(r.Context(), r.Method, target+r.URL.RequestURI(), r.Body)
+	out, err := http.NewRequestWithContext(r.Context(), r.Method, target+r.URL.RequestURI(), bytes.NewReader(sent))
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, r.ContentLength
+	out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, int64(len(sent))
+	out.Header.Del("Expect")
 	out.URL.RawPath, out.URL.Path = r.URL.RawPath, r.URL.Path
 	answer, err := transport.RoundTrip(out)
 	if err != nil {
