@@ -19,7 +19,9 @@ func TestNothingIsLostOrDoubledByAKillAtANamedPoint(t *testing.T) {
 	for _, point := range []string{
 		"lake.before-write:1", "lake.before-write:6", "lake.after-write:1", "lake.after-write:7", "links.before-commit:3",
 		"lake.before-commit:1", "lake.before-commit:5", "lake.after-commit:1", "lake.after-commit:5", "lake.before-purge:4",
-		"compaction.after-write:1", "compaction.after-write:3", "compaction.before-commit:2", "compaction.after-commit:2",
+		"compaction.before-write:2", "compaction.after-write:1", "compaction.after-write:3", "compaction.after-write:11",
+		"compaction.before-commit:2", "compaction.after-commit:2", "collect.before-delete:2", "collect.after-delete:3",
+		"projection.before-write:2", "projection.before-commit:1",
 	} {
 		t.Run(strings.ReplaceAll(point, ":", "-"), func(t *testing.T) {
 			t.Parallel()

@@ -78,6 +78,10 @@ func process() error {
 	if who := os.Getenv("LAKE_TEST_ERASE"); who != "" {
 		return eraser(ctx, l, workspace, app, who)
 	}
+	// Several parts a merge, and nothing stays garbage for long.
+	l.compaction.policy = defaultPolicy
+	l.compaction.policy.target, l.compaction.policy.full = 16<<10, 8<<10
+	l.cfg.Grace = 20 * time.Millisecond
 	var running sync.WaitGroup
 	running.Go(func() { _ = l.Run(ctx) })
 	// Sending keeps step with merging: at full speed it would give each merge more
@@ -91,8 +95,13 @@ func process() error {
 	permit()
 	running.Go(func() {
 		scoped := tenancy.WithWorkspace(ctx, workspace)
-		for ctx.Err() == nil {
+		for n := 0; ctx.Err() == nil; n++ {
+			_ = db.Tx(scoped, func(ctx context.Context, tx pgx.Tx) error { // so that projections are derived anew
+				_, err := tx.Exec(ctx, `UPDATE apps SET time_zone = $1`, []string{"UTC", "Asia/Tokyo"}[n/4%2])
+				return err
+			})
 			_ = l.Compact(scoped, app, func(CompactProgress) {})
+			_ = l.collectGarbage(scoped, time.Now().Add(-l.cfg.Grace))
 			permit()
 			time.Sleep(50 * time.Millisecond)
 		}
