@@ -208,10 +208,10 @@ func WriteLinks(t testing.TB, app string, links query.Links) string {
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	ctx := context.Background()
-	_, err = db.ExecContext(ctx, "CREATE TABLE rows (app_id VARCHAR, kind VARCHAR, from_key BIGINT, from_id VARCHAR, to_key BIGINT)")
+	_, err = db.ExecContext(ctx, "CREATE TABLE rows (app_id VARCHAR, kind VARCHAR, id VARCHAR, from_key BIGINT, to_key BIGINT)")
 	check(t, err)
 	add := func(kind string, key, id any, to int64) {
-		_, err := db.ExecContext(ctx, "INSERT INTO rows VALUES (?, ?, ?, ?, ?)", app, kind, key, id, to)
+		_, err := db.ExecContext(ctx, "INSERT INTO rows VALUES (?, ?, ?, ?, ?)", app, kind, id, key, to)
 		check(t, err)
 	}
 	for from, to := range links.ByKey {

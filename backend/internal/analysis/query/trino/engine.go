@@ -63,6 +63,7 @@ type Engine struct {
 	running sync.WaitGroup
 	stop    context.CancelFunc
 	stopped context.Context
+	proven  time.Time // when the rules were last seen to hold
 }
 
 // New returns an engine; it talks to Trino at the first query.
@@ -190,6 +191,9 @@ func (e *Engine) Query(ctx context.Context, request query.Request, sink query.Si
 	timed, cancel := context.WithTimeout(ctx, timeout+grace)
 	defer cancel()
 	defer context.AfterFunc(e.stopped, cancel)()
+	if err := e.prove(timed); err != nil {
+		return query.Done{}, err
+	}
 	done, err := e.run(timed, cancel, text, timeout, zone, request, sink)
 	var told sinkError
 	switch {
@@ -205,6 +209,37 @@ func (e *Engine) Query(ctx context.Context, request query.Request, sink query.Si
 		return done, timedOut(timeout)
 	}
 	return done, e.explain(err, text, timeout, request.Trusted)
+}
+
+// proveEvery is how long the rules that were seen to hold are trusted.
+const proveEvery = 10 * time.Minute
+
+// prove makes sure that Trino's rules are in force, for one without rules, or with
+// an empty file of them, lets everybody read everything: a user without an app
+// must not see what runs on the server. Nothing is asked of one that shows it.
+func (e *Engine) prove(ctx context.Context) error {
+	e.mu.Lock()
+	proven := time.Since(e.proven) < proveEvery
+	e.mu.Unlock()
+	if proven {
+		return nil
+	}
+	const nobody = "00000000-0000-0000-0000-000000000000"
+	rows, err := e.db.QueryContext(ctx, "SELECT count(*) FROM system.runtime.queries", sql.Named("X-Trino-User", nobody))
+	if err == nil {
+		return errors.Join(fault.New(fault.Unavailable, "Trino at %s does not keep apps apart: its rules are not those of deploy/trino. Nothing is asked of it until they are.", e.cfg.URL), rows.Close())
+	}
+	var reason *client.ErrTrino
+	if errors.As(err, &reason) && reason.ErrorName == "PERMISSION_DENIED" {
+		e.mu.Lock()
+		e.proven = time.Now()
+		e.mu.Unlock()
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fault.Wrap(ctx.Err(), fault.Canceled, "The query was stopped.")
+	}
+	return e.explain(err, composed{}, 0, true)
 }
 
 // sinkError marks an error of the sink, which is returned as it is.

@@ -166,6 +166,9 @@ func guard(tokens []token) error {
 			for next(1).is(".") && next(2).name() {
 				i += 2
 				parts = append(parts, tokens[i].text)
+				if strings.HasPrefix(tokens[i].text, "$") {
+					return invalid("The column %q cannot be used here.", tokens[i].text)
+				}
 			}
 			if len(parts) > 1 && next(1).is("(") {
 				return invalid("A function of another schema (%s) cannot be used here.", strings.Join(parts, "."))

@@ -53,9 +53,9 @@ func (e *Engine) compose(r query.Request) (composed, error) {
 		}
 	}
 
-	with := e.tables(tokens, r)
-	prefix := ""
-	if len(with) > 0 {
+	tables := e.tables(tokens, r)
+	prefix, recursive := "", false
+	if len(tables) > 0 {
 		prefix = "WITH "
 		if tokens[0].is("with") {
 			if own := clash(tokens); own != "" {
@@ -63,11 +63,21 @@ func (e *Engine) compose(r query.Request) (composed, error) {
 			}
 			blank(tokens[0], ",")
 			if tokens[1].is("recursive") {
-				prefix = "WITH RECURSIVE "
+				prefix, recursive = "WITH RECURSIVE ", true
 				blank(tokens[1], "")
 			}
 		}
-		prefix += strings.Join(with, ",\n") + "\n"
+		for i, w := range tables {
+			if i > 0 {
+				prefix += ",\n"
+			}
+			prefix += w.name
+			if recursive { // then each must say its columns
+				prefix += "(" + strings.Join(w.columns, ", ") + ")"
+			}
+			prefix += " AS (" + w.text + ")"
+		}
+		prefix += "\n"
 	}
 	if list := functions(prefix + body); len(list) > 0 {
 		prefix = "WITH " + strings.Join(list, ",\n") + "\n" + prefix
@@ -80,6 +90,13 @@ func (e *Engine) compose(r query.Request) (composed, error) {
 		return composed{}, fault.New(fault.Exhausted, "The question is too long for Trino (%d KB of SQL); ask for fewer series, values or groups.", len(out.sql)>>10)
 	}
 	return out, nil
+}
+
+// with is a WITH query.
+type with struct {
+	name    string
+	columns []string
+	text    string
 }
 
 // maxStatement is the query.max-length that deploy/trino sets.
@@ -110,7 +127,7 @@ func clash(tokens []token) string {
 }
 
 // tables are the WITH queries of the tables that tokens name.
-func (e *Engine) tables(tokens []token, r query.Request) []string {
+func (e *Engine) tables(tokens []token, r query.Request) []with {
 	named := map[string]bool{}
 	for i, t := range tokens {
 		if t.name() {
@@ -120,7 +137,7 @@ func (e *Engine) tables(tokens []token, r query.Request) []string {
 			named["*"] = true
 		}
 	}
-	var list []string
+	var list []with
 	if named["sessions"] {
 		named["events"] = true
 	}
@@ -133,9 +150,10 @@ func (e *Engine) tables(tokens []token, r query.Request) []string {
 	if named["events"] {
 		list = append(list, events(r))
 	}
-	for _, table := range []struct{ name, text string }{{"users", usersTable}, {"groups", groupsTable}, {"sessions", sessionsTable}} {
-		if named[table.name] {
-			list = append(list, table.text)
+	for i, text := range []string{usersTable, groupsTable, sessionsTable} {
+		table := query.Schema()[i+1]
+		if named[table.Name] {
+			list = append(list, with{table.Name, columnNames(table.Columns), text})
 		}
 	}
 	return list
@@ -152,10 +170,13 @@ func (e *Engine) published(table string, snapshot int64) string {
 // lakeRows are all rows of the app, each with its person by the newest links.
 // The joins are with small tables, unique in their key, so that no row is
 // repeated; a row whose links are folded in already is left as it is by them.
-func (e *Engine) lakeRows(r query.Request, persons bool) []string {
+func (e *Engine) lakeRows(r query.Request, persons bool) []with {
+	// The rules show a user nothing else; this holds even where they are not those
+	// that we ship.
+	own := "app_id = " + query.Text(r.App)
 	rows := e.published("events", r.Published.Events)
 	if !persons {
-		return []string{"lake_rows AS (SELECT * FROM " + rows + ")"}
+		return []with{{"lake_rows", rowColumns, "SELECT " + strings.Join(rowColumns, ", ") + " FROM " + rows + " WHERE " + own}}
 	}
 	links := e.published("links", r.Published.Links)
 	columns := make([]string, 0, 64)
@@ -167,29 +188,34 @@ func (e *Engine) lakeRows(r query.Request, persons bool) []string {
 		}
 		columns = append(columns, c)
 	}
-	return []string{
-		"link_keys AS (SELECT from_key, to_key FROM " + links + " WHERE kind = 'key')",
-		"link_visitors AS (SELECT from_id, to_key FROM " + links + " WHERE kind = 'visitor')",
-		"link_users AS (SELECT from_id, to_key FROM " + links + " WHERE kind = 'user')",
-		"lake_rows AS (SELECT " + strings.Join(columns, ", ") + " FROM " + rows + " e" +
+	byID := []string{"id", "to_key"}
+	return []with{
+		{"link_keys", []string{"from_key", "to_key"}, "SELECT from_key, to_key FROM " + links + " WHERE kind = 'key' AND " + own},
+		{"link_visitors", byID, "SELECT id, to_key FROM " + links + " WHERE kind = 'visitor' AND " + own},
+		{"link_users", byID, "SELECT id, to_key FROM " + links + " WHERE kind = 'user' AND " + own},
+		{"lake_rows", rowColumns, "SELECT " + strings.Join(columns, ", ") + " FROM " + rows + " e" +
 			" LEFT JOIN link_keys lk ON lk.from_key = e.user_key" +
-			" LEFT JOIN link_visitors lv ON e.user_id IS NULL AND lv.from_id = e.anonymous_id" +
-			" LEFT JOIN link_users lu ON lu.from_id = e.user_id)",
+			" LEFT JOIN link_visitors lv ON e.user_id IS NULL AND lv.id = e.anonymous_id" +
+			" LEFT JOIN link_users lu ON lu.id = e.user_id WHERE e." + own},
 	}
 }
 
 // rowColumns are the columns of the published rows that the tables are made of.
 var rowColumns = func() []string {
-	var names []string
-	for _, c := range query.Schema()[0].Columns {
-		names = append(names, c.Name)
-	}
-	return append(names, "traits", "group_type", "group_id")
+	return append(columnNames(query.Schema()[0].Columns), "traits", "group_type", "group_id")
 }()
+
+func columnNames(columns []query.ColumnInfo) []string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.Name
+	}
+	return names
+}
 
 // events are the app's tracked events. People see instants in the app's zone; our
 // own SQL compares them as they are stored, by which Trino skips files.
-func events(r query.Request) string {
+func events(r query.Request) with {
 	local := !r.Trusted && r.Zone != "" && r.Zone != "UTC"
 	var columns []string
 	for _, c := range query.Schema()[0].Columns {
@@ -206,7 +232,11 @@ func events(r query.Request) string {
 		}
 		columns = append(columns, value+" AS "+p.Column())
 	}
-	return "events AS (SELECT " + strings.Join(columns, ", ") + " FROM lake_rows WHERE type = 'TRACK')"
+	names := columnNames(query.Schema(r.Promoted...)[0].Columns)
+	for i := range names {
+		names[i] = query.Identifier(names[i])
+	}
+	return with{"events", names, "SELECT " + strings.Join(columns, ", ") + " FROM lake_rows WHERE type = 'TRACK'"}
 }
 
 // Path is Trino's JSON path to a top-level key.
@@ -250,16 +280,14 @@ func foldedTraits(owner, where string) string {
 }
 
 var (
-	usersTable = `users AS (
-SELECT a.user_key, a.user_id, a.first_seen, a.last_seen, a.events, coalesce(t.traits, JSON '{}') AS traits
+	usersTable = `SELECT a.user_key, a.user_id, a.first_seen, a.last_seen, a.events, coalesce(t.traits, JSON '{}') AS traits
 FROM (
   SELECT user_key, max_by(user_id, ROW(ts, event_id)) FILTER (WHERE user_id IS NOT NULL) AS user_id, min(ts) AS first_seen, max(ts) AS last_seen,
     count_if(type = 'TRACK') AS events
   FROM lake_rows WHERE user_key IS NOT NULL GROUP BY user_key) a
-LEFT JOIN (` + foldedTraits("user_key", "type = 'IDENTIFY' AND user_key IS NOT NULL AND traits IS NOT NULL") + `) t ON t.user_key = a.user_key)`
+LEFT JOIN (` + foldedTraits("user_key", "type = 'IDENTIFY' AND user_key IS NOT NULL AND traits IS NOT NULL") + `) t ON t.user_key = a.user_key`
 
-	groupsTable = `groups AS (
-SELECT a.group_type, a.group_id, a.first_seen, a.last_seen, a.events, coalesce(t.traits, JSON '{}') AS traits
+	groupsTable = `SELECT a.group_type, a.group_id, a.first_seen, a.last_seen, a.events, coalesce(t.traits, JSON '{}') AS traits
 FROM (
   SELECT group_type, group_id, min(ts) AS first_seen, max(ts) AS last_seen, count_if(tracked) AS events FROM (
     SELECT m.group_type, json_extract_scalar(m.id, '$') AS group_id, ts, true AS tracked
@@ -269,16 +297,15 @@ FROM (
     SELECT group_type, group_id, ts, false FROM lake_rows WHERE type = 'GROUP')
   WHERE group_id IS NOT NULL GROUP BY group_type, group_id) a
 LEFT JOIN (` + foldedTraits("group_type, group_id", "type = 'GROUP' AND group_id IS NOT NULL AND traits IS NOT NULL") + `) t
-  ON t.group_type = a.group_type AND t.group_id = a.group_id)`
+  ON t.group_type = a.group_type AND t.group_id = a.group_id`
 
-	sessionsTable = `sessions AS (
-SELECT user_key, session_id, min(ts) AS started_at, max(ts) AS ended_at, to_unixtime(max(ts)) - to_unixtime(min(ts)) AS seconds, count(*) AS events,
+	sessionsTable = `SELECT user_key, session_id, min(ts) AS started_at, max(ts) AS ended_at, to_unixtime(max(ts)) - to_unixtime(min(ts)) AS seconds, count(*) AS events,
   min_by(event, ROW(ts, event_id)) AS first_event, min_by(page_path, ROW(ts, event_id)) FILTER (WHERE page_path IS NOT NULL) AS entry_page,
   max_by(page_path, ROW(ts, event_id)) FILTER (WHERE page_path IS NOT NULL) AS exit_page,
   min_by(platform, ROW(ts, event_id)) FILTER (WHERE platform IS NOT NULL) AS platform,
   min_by(country, ROW(ts, event_id)) FILTER (WHERE country IS NOT NULL) AS country,
   min_by(utm_source, ROW(ts, event_id)) FILTER (WHERE utm_source IS NOT NULL) AS utm_source
-FROM events WHERE session_id IS NOT NULL GROUP BY user_key, session_id)`
+FROM events WHERE session_id IS NOT NULL GROUP BY user_key, session_id`
 )
 
 // functions are the definitions of those functions that SQL calls, in an order in

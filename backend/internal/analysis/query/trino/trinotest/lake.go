@@ -156,8 +156,8 @@ func linksSchema() *iceberg.Schema {
 	return iceberg.NewSchema(0,
 		iceberg.NestedField{ID: 1, Name: "app_id", Type: iceberg.PrimitiveTypes.String},
 		iceberg.NestedField{ID: 2, Name: "kind", Type: iceberg.PrimitiveTypes.String},
-		iceberg.NestedField{ID: 3, Name: "from_key", Type: iceberg.PrimitiveTypes.Int64},
-		iceberg.NestedField{ID: 4, Name: "from_id", Type: iceberg.PrimitiveTypes.String},
+		iceberg.NestedField{ID: 3, Name: "id", Type: iceberg.PrimitiveTypes.String},
+		iceberg.NestedField{ID: 4, Name: "from_key", Type: iceberg.PrimitiveTypes.Int64},
 		iceberg.NestedField{ID: 5, Name: "to_key", Type: iceberg.PrimitiveTypes.Int64},
 	)
 }
