@@ -307,9 +307,20 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target string, tra
 	if f.Cut {
 		body = io.LimitReader(body, answer.ContentLength/2)
 	}
-	n, err := io.Copy(w, body)
-	p.received.Add(n)
+	_, err = io.Copy(counting{w, &p.received}, body)
 	if f.Cut || err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// counting counts before it hands on, so that who has read an answer finds it
+// counted.
+type counting struct {
+	io.Writer
+	n *atomic.Int64
+}
+
+func (c counting) Write(p []byte) (int, error) {
+	c.n.Add(int64(len(p)))
+	return c.Writer.Write(p)
 }
