@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -234,7 +235,10 @@ func (c *commit) gather(ctx context.Context, tx pgx.Tx, run *appRun) error {
 	}
 	run.stored = int64(count)
 	slices.SortFunc(candidates, func(a, b parquetv1.Row) int {
-		return cmp.Or(slices.Compare(a.Event.ID[:], b.Event.ID[:]), cmp.Compare(a.Seq, b.Seq))
+		if c := bytes.Compare(a.Event.ID[:], b.Event.ID[:]); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Seq, b.Seq)
 	})
 	candidates = slices.CompactFunc(candidates, func(a, b parquetv1.Row) bool { return a.Event.ID == b.Event.ID })
 	ids := make([]event.ID, len(candidates))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/columnar"
 	"github.com/causality-project/causality/backend/internal/platform/event"
 )
 
@@ -38,156 +40,204 @@ func Compare(a, b *Row) int {
 	return slices.Compare(a.Event.ID[:], b.Event.ID[:])
 }
 
-// chunkRows is how many rows are turned into columns at a time: few enough that
-// they and their values stay in the processor's cache.
+// chunkRows is how many rows are gathered at a time for all columns: few enough
+// that they stay in the processor's cache meanwhile.
 const chunkRows = 256
 
-// Writers are kept: a new one allocates about 2 MB for its 44 columns, which
-// would cost more than a small object's rows do.
-var ingestWriters = sync.Pool{New: func() any {
-	return &columnWriter{
-		parquet: parquet.NewGenericWriter[any](io.Discard, options(zstd.SpeedFastest)...),
-		values:  make([]parquet.Value, chunkRows),
-	}
+// Writers are kept: their buffers would cost more than a small object's rows do.
+var writers = sync.Pool{New: func() any {
+	return &columnWriter{encoder: columnar.NewEncoder(zstd.SpeedFastest)}
 }}
 
 type columnWriter struct {
-	parquet *parquet.GenericWriter[any]
-	values  []parquet.Value
+	encoder *columnar.Encoder
+	columns [columnCount]gathered
 }
 
-// Write writes one object of rows, which must be sorted by Compare. It writes
-// column by column from the events themselves, without reflection: about half
-// the time of writing structs.
+// gathered is what a column of a row group will hold.
+type gathered struct {
+	ints  []int64 // of numbers
+	codes []int32 // of texts, in the dictionary
+	texts *columnar.Dictionary
+	last  string // the text before, and its code
+	code  int32
+}
+
+// What stands for a value that a row does not have: no instant, and a NaN that
+// no number is.
+const (
+	absentTime    = math.MinInt64
+	absentNumber  = -1<<51 + 1
+	largeTexts    = 1 << 11 // beyond so many, clearing a dictionary costs more than a new one
+	largestInside = 1 << 30 // pages wait in memory until the file is written
+)
+
+// Write writes one object of rows, which must be sorted by Compare. It gathers
+// columns from the events themselves, without reflection.
 func Write(out io.Writer, appID string, rows []Row, metadata map[string]string) error {
-	w := ingestWriters.Get().(*columnWriter)
-	w.parquet.Reset(out)
-	if err := w.write(appID, rows, metadata); err != nil {
+	w := writers.Get().(*columnWriter)
+	if err := w.write(out, appID, rows, metadata); err != nil {
 		return fmt.Errorf("write parquet: %w", err) // and drop the writer: its state is unknown
 	}
-	w.parquet.Reset(io.Discard) // let go of out
-	ingestWriters.Put(w)
+	writers.Put(w)
 	return nil
 }
 
-func (w *columnWriter) write(appID string, rows []Row, metadata map[string]string) error {
-	for start := 0; start < len(rows); start += RowGroupRows {
-		group := rows[start:min(start+RowGroupRows, len(rows))]
-		for at := 0; at < len(group); at += chunkRows {
-			if err := w.writeChunk(appID, group[at:min(at+chunkRows, len(group))]); err != nil {
+func (w *columnWriter) write(out io.Writer, appID string, rows []Row, metadata map[string]string) error {
+	all, err := Metadata(metadata, nil)
+	if err != nil {
+		return err
+	}
+	spool := columnar.NewSpool("", largestInside)
+	defer func() { _ = spool.Close() }() // holds memory alone
+	file := columnar.NewFile(base, spool, (len(rows)+RowGroupRows-1)/RowGroupRows)
+	for group := 0; group*RowGroupRows < len(rows); group++ {
+		some := rows[group*RowGroupRows : min((group+1)*RowGroupRows, len(rows))]
+		for index := range w.columns {
+			w.columns[index].reset()
+		}
+		for at := 0; at < len(some); at += chunkRows {
+			for index := range w.columns {
+				w.columns[index].gather(index, appID, some[at:min(at+chunkRows, len(some))])
+			}
+		}
+		for index, column := range base.Columns() {
+			chunk, err := w.encode(column, index, some)
+			w.columns[index].last = "" // it is part of a larger message
+			if err == nil {
+				err = file.Put(group, column, chunk)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		if err := w.parquet.Flush(); err != nil {
-			return err
+	}
+	return file.Write(out, all)
+}
+
+func (g *gathered) reset() {
+	g.ints, g.codes, g.last, g.code = g.ints[:0], g.codes[:0], "", columnar.Absent
+	switch {
+	case g.texts == nil || g.texts.Len() > largeTexts:
+		g.texts = columnar.NewDictionary()
+	case g.texts.Len() > 0:
+		g.texts.Reset()
+	}
+}
+
+// gather appends the column's values of some rows.
+func (g *gathered) gather(index int, appID string, rows []Row) {
+	switch index {
+	case ColAppID:
+		for range rows {
+			g.text(appID)
+		}
+	case ColEventID: // read where they lie
+	case ColSeq:
+		for i := range rows {
+			g.ints = append(g.ints, rows[i].Seq)
+		}
+	case ColEvent:
+		for i := range rows {
+			g.required(rows[i].Event.Name)
+		}
+	case ColType:
+		for i := range rows {
+			g.required(rows[i].Event.Type.String())
+		}
+	case ColUserKey:
+		for i := range rows {
+			g.ints = append(g.ints, rows[i].UserKey)
+		}
+	case ColSessionKey:
+		key := int64(0)
+		for i := range rows {
+			id := rows[i].Event.SessionID
+			if i == 0 || id != rows[i-1].Event.SessionID { // sorted by person: runs of one session
+				if key = 0; id != "" {
+					key = event.SessionKey(id)
+				}
+			}
+			g.ints = append(g.ints, key)
+		}
+	case ColTS:
+		for i := range rows {
+			g.ints = append(g.ints, rows[i].Event.TS.UnixMicro())
+		}
+	case ColOriginalTS:
+		for i := range rows {
+			at := int64(absentTime)
+			if t := rows[i].Event.OriginalTS; !t.IsZero() {
+				at = t.UnixMicro()
+			}
+			g.ints = append(g.ints, at)
+		}
+	case ColReceivedAt:
+		for i := range rows {
+			g.ints = append(g.ints, rows[i].Event.ReceivedAt.UnixMicro())
+		}
+	case ColRevenue:
+		for i := range rows {
+			bits := int64(absentNumber)
+			if rows[i].HasRevenue {
+				bits = int64(math.Float64bits(rows[i].Revenue))
+			}
+			g.ints = append(g.ints, bits)
+		}
+	case ColCurrency:
+		for i := range rows {
+			g.text(rows[i].Currency)
+		}
+	default:
+		offset := textOffsets[index]
+		for i := range rows {
+			g.text(*(*string)(unsafe.Add(unsafe.Pointer(rows[i].Event), offset)))
 		}
 	}
-	setMetadata(w.parquet, metadata)
-	return w.parquet.Close()
+}
+
+// text appends the code of a text; the empty one is none.
+func (g *gathered) text(text string) {
+	if text != g.last { // many columns say the same in row after row
+		if g.last = text; text == "" {
+			g.code = columnar.Absent
+		} else {
+			g.code = g.texts.Code(bytesOf(text))
+		}
+	}
+	g.codes = append(g.codes, g.code)
+}
+
+// required appends the code of a text that all rows have, maybe an empty one.
+func (g *gathered) required(text string) {
+	if text != g.last || g.code == columnar.Absent {
+		g.last, g.code = text, g.texts.Code(bytesOf(text))
+	}
+	g.codes = append(g.codes, g.code)
+}
+
+// encode makes the chunk of a column.
+func (w *columnWriter) encode(column *columnar.Column, index int, rows []Row) (*columnar.Chunk, error) {
+	g := &w.columns[index]
+	switch index {
+	case ColEventID:
+		return w.encoder.UUIDs(column, len(rows), func(row int) *[16]byte { return (*[16]byte)(&rows[row].Event.ID) })
+	case ColSeq, ColTS, ColReceivedAt:
+		return w.encoder.Int64s(column, g.ints, 0, columnar.Deltas)
+	case ColUserKey, ColSessionKey:
+		return w.encoder.Int64s(column, g.ints, 0, columnar.Coded)
+	case ColOriginalTS:
+		return w.encoder.Int64s(column, g.ints, absentTime, columnar.Coded)
+	case ColRevenue:
+		return w.encoder.Int64s(column, g.ints, absentNumber, columnar.Coded)
+	}
+	return w.encoder.Texts(column, g.codes, g.texts)
 }
 
 func setMetadata(w *parquet.GenericWriter[any], metadata map[string]string) {
 	w.SetKeyValueMetadata(SchemaKey, strconv.Itoa(Version))
 	for key, value := range metadata {
 		w.SetKeyValueMetadata(key, value)
-	}
-}
-
-func (w *columnWriter) writeChunk(appID string, rows []Row) error {
-	columns := w.parquet.ColumnWriters()
-	values := w.values[:len(rows)]
-	put := func(column int) error {
-		_, err := columns[column].WriteRowValues(values)
-		return err
-	}
-	app := required(appID, ColAppID)
-	for i := range rows {
-		values[i] = app
-	}
-	if err := put(ColAppID); err != nil {
-		return err
-	}
-	for column := ColAppID + 1; column < columnCount; column++ {
-		fillColumn(values, rows, column)
-		if err := put(column); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func fillColumn(values []parquet.Value, rows []Row, column int) {
-	switch column {
-	case ColSeq:
-		for i := range rows {
-			values[i] = parquet.Int64Value(rows[i].Seq).Level(0, 0, column)
-		}
-	case ColEventID:
-		for i := range rows {
-			values[i] = parquet.FixedLenByteArrayValue(rows[i].Event.ID[:]).Level(0, 0, column)
-		}
-	case ColEvent:
-		for i := range rows {
-			values[i] = required(rows[i].Event.Name, column)
-		}
-	case ColType:
-		for i := range rows {
-			values[i] = required(rows[i].Event.Type.String(), column)
-		}
-	case ColUserKey:
-		for i := range rows {
-			values[i] = key(rows[i].UserKey, column)
-		}
-	case ColSessionKey:
-		for i := range rows {
-			k := int64(0)
-			if id := rows[i].Event.SessionID; id != "" {
-				if i > 0 && rows[i-1].Event.SessionID == id { // sorted by person: runs of one session
-					values[i] = values[i-1]
-					continue
-				}
-				k = event.SessionKey(id)
-			}
-			values[i] = key(k, column)
-		}
-	case ColTS:
-		for i := range rows {
-			values[i] = parquet.Int64Value(rows[i].Event.TS.UnixMicro()).Level(0, 0, column)
-		}
-	case ColOriginalTS:
-		for i := range rows {
-			if t := rows[i].Event.OriginalTS; t.IsZero() {
-				values[i] = null(column)
-			} else {
-				values[i] = parquet.Int64Value(t.UnixMicro()).Level(0, 1, column)
-			}
-		}
-	case ColReceivedAt:
-		for i := range rows {
-			values[i] = parquet.Int64Value(rows[i].Event.ReceivedAt.UnixMicro()).Level(0, 0, column)
-		}
-	case ColRevenue:
-		for i := range rows {
-			if rows[i].HasRevenue {
-				values[i] = parquet.DoubleValue(rows[i].Revenue).Level(0, 1, column)
-			} else {
-				values[i] = null(column)
-			}
-		}
-	case ColCurrency:
-		for i := range rows {
-			values[i] = optional(rows[i].Currency, column)
-		}
-	default:
-		absent, offset := null(column), textOffsets[column]
-		for i := range rows {
-			s := *(*string)(unsafe.Add(unsafe.Pointer(rows[i].Event), offset))
-			if s == "" {
-				values[i] = absent
-			} else {
-				values[i] = parquet.ByteArrayValue(bytesOf(s)).Level(0, 1, column)
-			}
-		}
 	}
 }
 
@@ -284,28 +334,15 @@ func textOf(e *event.Event, column int) *string {
 	panic("parquetv1: column " + strconv.Itoa(column) + " is not optional text")
 }
 
-func null(column int) parquet.Value { return parquet.NullValue().Level(0, 0, column) }
-
 func key(k int64, column int) parquet.Value {
 	if k == 0 {
-		return null(column)
+		return parquet.NullValue().Level(0, 0, column)
 	}
 	return parquet.Int64Value(k).Level(0, 1, column)
 }
 
-func optional(s string, column int) parquet.Value {
-	if s == "" {
-		return null(column)
-	}
-	return parquet.ByteArrayValue(bytesOf(s)).Level(0, 1, column)
-}
-
-func required(s string, column int) parquet.Value {
-	return parquet.ByteArrayValue(bytesOf(s)).Level(0, 0, column)
-}
-
-// bytesOf views a string as bytes without copying; the column writer copies
-// them into its page and changes nothing.
+// bytesOf views a string as bytes without copying; the dictionary copies what
+// it keeps and changes nothing.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
