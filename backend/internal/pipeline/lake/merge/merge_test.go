@@ -301,3 +301,97 @@ func checkBounds(t *testing.T, part *Part, rows []stored) {
 		t.Errorf("part states %+v, has %d rows", part, len(rows))
 	}
 }
+
+// A job that may not go on says why, and leaves nothing behind.
+func TestJobsEnd(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(2, 3))
+	inputs := []*parquetv1.File{object(t, randomRows(random, 100, 0)), object(t, randomRows(random, 100, 1000))}
+	enough := errors.New("enough")
+	calls := 0
+	job := Job{AppID: "app", Inputs: inputs, Settle: true, Zone: time.UTC, Promote: []parquetv1.Promoted{{Name: "plan"}}, TempDir: t.TempDir(), dictionary: 1}
+	run := func(stopAt int) error {
+		var out shelf
+		calls = 0
+		job.Create = out.create
+		job.Pace = func(ctx context.Context) error {
+			if calls++; calls == stopAt {
+				return enough
+			}
+			return ctx.Err()
+		}
+		_, err := Run(t.Context(), job)
+		return err
+	}
+	if err := run(0); err != nil {
+		t.Fatal(err)
+	}
+	for stopAt := 1; stopAt <= calls; stopAt += 7 {
+		all := calls
+		if err := run(stopAt); !errors.Is(err, enough) {
+			t.Errorf("stopped at %d of %d: %v", stopAt, all, err)
+		}
+		calls = all
+	}
+	job.Create = func(context.Context, *Part, string, func(io.Writer) error) (int64, error) { return 0, enough }
+	job.Pace = nil
+	if _, err := Run(t.Context(), job); !errors.Is(err, enough) {
+		t.Errorf("an object that cannot be stored: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Run(ctx, job); !errors.Is(err, context.Canceled) {
+		t.Errorf("after cancel: %v", err)
+	}
+	if _, err := Run(t.Context(), Job{Stale: []bool{true}, MinBits: 99}); err == nil {
+		t.Error("a job without Create runs")
+	}
+}
+
+// Users share a bucket or not by the first bits of their keys, at whatever size;
+// one who has more rows than an object should does not split the others.
+func TestPartsAreSplitByUserOnlyAsFarAsItHelps(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 5, 5, 0, 0, 0, 0, time.UTC)
+	rows := make([]parquetv1.Row, 4000)
+	for i := range rows {
+		e := &event.Event{ID: event.ID{byte(i), byte(i >> 8)}, Type: event.Track, Name: "view", TS: at, ReceivedAt: at}
+		if i%8 == 0 {
+			e.UserID = fmt.Sprint("user-", i)
+		}
+		rows[i] = parquetv1.Row{Event: e, UserKey: e.OwnKey()}
+	}
+	mostlyNobody := object(t, rows)
+	for i := range rows {
+		rows[i].Event.UserID = fmt.Sprint("user-", i)
+		rows[i].UserKey = rows[i].Event.OwnKey()
+	}
+	people := object(t, rows)
+	for _, test := range []struct {
+		name    string
+		input   *parquetv1.File
+		target  int64
+		minBits int
+		parts   int
+	}{
+		{"all fit", people, people.Size(), 0, 1},
+		{"twice too many", people, people.Size() * 45 / 100, 0, 2},
+		{"eight times too many", people, people.Size() / 9, 0, 8},
+		{"they were split before", people, people.Size(), 2, 4},
+		{"nobody has most", mostlyNobody, mostlyNobody.Size() / 4, 0, 1},
+	} {
+		var out shelf
+		result, err := Run(t.Context(), Job{AppID: "app", Inputs: []*parquetv1.File{test.input}, Settle: true, Target: test.target, MinBits: test.minBits, Create: out.create, TempDir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(result.Parts) != test.parts {
+			t.Errorf("%s: %d parts, want %d", test.name, len(result.Parts), test.parts)
+		}
+		for i, part := range result.Parts {
+			if part.Number != i+1 || part.Of != test.parts || 1<<part.Bits != test.parts || part.Bucket != i {
+				t.Errorf("%s: part %+v", test.name, part)
+			}
+		}
+	}
+}

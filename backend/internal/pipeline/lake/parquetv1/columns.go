@@ -53,11 +53,16 @@ func (t *Text) Value() []byte {
 		return nil
 	}
 	t.value++
+	var text []byte
 	if t.dict != nil {
-		return t.Entry(t.codes[t.value-1])
+		text = t.Entry(t.codes[t.value-1])
+	} else {
+		text = t.bytes[t.starts[t.value-1]:t.starts[t.value]]
 	}
-	from, to := t.starts[t.value-1], t.starts[t.value]
-	return t.bytes[from:to:to] // empty is not nil
+	if text == nil {
+		return []byte{} // a text, if an empty one
+	}
+	return text
 }
 
 // TextReader reads a column of text page by page.
