@@ -1,9 +1,11 @@
 package lake
 
 import (
+	"context"
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,4 +71,38 @@ func size(name string, otherwise int) int {
 		return n
 	}
 	return otherwise
+}
+
+// BenchmarkPublicationDelay measures the time from a commit of the manifest to
+// the commit of the tables that mirrors it, with the publisher running as it
+// does in a server.
+func BenchmarkPublicationDelay(b *testing.B) {
+	h := newHouse(b)
+	h.stop()
+	p := h.publication()
+	p.cfg.Every = 2 * time.Second
+	h.exec(`INSERT INTO lake_apps (workspace_id, app_id) VALUES ($1, $2)`, h.workspace, h.app)
+	ctx, cancel := context.WithCancel(h.ctx)
+	var running sync.WaitGroup
+	running.Go(func() { p.Run(ctx) })
+	var delays []time.Duration
+	for b.Loop() {
+		for i := range 20 {
+			time.Sleep(time.Duration(i*37%20) * 100 * time.Millisecond) // at any point of the publisher's pause
+			h.exec(`UPDATE lake_apps SET version = version + 1 WHERE app_id = $1`, h.app)
+			began := time.Now()
+			var version int64
+			h.query(`SELECT version FROM lake_apps WHERE app_id = $1`, []any{&version}, h.app)
+			h.until("the change is published", func() bool {
+				instant, err := p.Instant(h.ctx, h.app)
+				return err == nil && instant.Version >= version
+			})
+			delays = append(delays, time.Since(began))
+		}
+	}
+	cancel()
+	running.Wait()
+	slices.Sort(delays)
+	b.ReportMetric(delays[len(delays)/2].Seconds(), "s-delay")
+	b.ReportMetric(delays[len(delays)*95/100].Seconds(), "s-delay-p95")
 }
