@@ -19,7 +19,7 @@ func (a *App) answers(h *web.API, p parts, seen *catalog.Catalog, source query.S
 	if err != nil {
 		return err
 	}
-	h.Query = queryrpc.New(query.New(engine, source), p.apps)
+	h.Query = queryrpc.New(query.New(engine, source), p.apps, a.cfg.QueryEngine)
 	h.Insights = insightsrpc.New(questions, p.apps)
 	h.Catalog = catalogrpc.New(seen, p.apps, values{questions, p.apps})
 	return nil

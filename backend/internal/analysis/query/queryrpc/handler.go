@@ -3,6 +3,7 @@
 package queryrpc
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"strconv"
@@ -35,10 +36,14 @@ type Queries interface {
 type Handler struct {
 	queries Queries
 	apps    Apps
+	engine  string
 }
 
-// New returns a handler.
-func New(queries Queries, apps Apps) *Handler { return &Handler{queries, apps} }
+// New returns a handler. engine is what answers say that ran them: duckdb (the
+// default) or trino.
+func New(queries Queries, apps Apps, engine string) *Handler {
+	return &Handler{queries, apps, cmp.Or(engine, "duckdb")}
+}
 
 func (h *Handler) app(ctx context.Context, idOrName string) (query.App, error) {
 	app, err := identity.App(ctx, h.apps, idOrName)
@@ -63,7 +68,7 @@ func (h *Handler) Run(ctx context.Context, req *connect.Request[queryv1.RunReque
 		Truncated: answer.Truncated,
 		Meta: &insightsv1.Meta{
 			FreshTo: timeText(answer.Meta.FreshTo), ScannedRows: float64(answer.Meta.ScannedRows), ScannedBytes: float64(answer.Meta.ScannedBytes),
-			Engine: "duckdb", Seconds: answer.Meta.Elapsed.Seconds(), Sql: req.Msg.GetSql(), TimeZone: app.TimeZone,
+			Engine: h.engine, Seconds: answer.Meta.Elapsed.Seconds(), Sql: req.Msg.GetSql(), TimeZone: app.TimeZone,
 		},
 	}
 	for _, c := range answer.Columns {
