@@ -45,17 +45,28 @@ func newLake(ctx context.Context, dir string) (*Lake, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The catalogue is the migrations', and Trino sees it as its README says.
 	owner := server.OwnerConfig()
+	owner.RuntimeParams["search_path"] = "iceberg"
+	db := stdlib.OpenDB(*owner)
+	for _, statement := range []string{
+		"CREATE ROLE trino LOGIN", "GRANT USAGE ON SCHEMA iceberg TO trino",
+		"GRANT SELECT ON iceberg.iceberg_tables, iceberg.iceberg_namespace_properties TO trino",
+	} {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return nil, fmt.Errorf("%s: %w", statement, err)
+		}
+	}
 	address, err := forward(owner)
 	if err != nil {
 		return nil, err
 	}
 	l := &Lake{
-		jdbc: "jdbc:postgresql://" + address + "/" + owner.Database, user: owner.User, warehouse: "file://" + filepath.Join(dir, "warehouse"),
+		jdbc: "jdbc:postgresql://" + address + "/" + owner.Database + "?currentSchema=iceberg", user: "trino", warehouse: "file://" + filepath.Join(dir, "warehouse"),
 		dir: dir, database: server,
 	}
 	props := iceberg.Properties{"warehouse": l.warehouse}
-	if l.catalog, err = icebergsql.NewCatalog(catalogName, stdlib.OpenDB(*owner), icebergsql.Postgres, props); err != nil {
+	if l.catalog, err = icebergsql.NewCatalog(catalogName, db, icebergsql.Postgres, props); err != nil {
 		return nil, err
 	}
 	if err := l.catalog.CreateNamespace(ctx, table.Identifier{"lake"}, nil); err != nil {
