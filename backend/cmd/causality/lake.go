@@ -12,9 +12,16 @@ import (
 )
 
 type lakeCommand struct {
-	Verify  lakeVerify  `cmd:"" help:"Check every object against the manifest."`
-	Rebuild lakeRebuild `cmd:"" help:"Make the manifest anew from the objects."`
-	Compact lakeCompact `cmd:"" help:"Merge small objects now."`
+	Verify      lakeVerify      `cmd:"" help:"Check every object against the manifest."`
+	Rebuild     lakeRebuild     `cmd:"" help:"Make the manifest anew from the objects."`
+	Compact     lakeCompact     `cmd:"" help:"Merge small objects now."`
+	Stats       lakeStats       `cmd:"" help:"Say what the store holds."`
+	GC          lakeGC          `cmd:"" name:"gc" help:"Delete garbage and orphans now, as far as that is safe, and say of each why."`
+	Publish     lakePublish     `cmd:"" help:"Make the published Iceberg tables anew from the manifest."`
+	Erase       lakeErase       `cmd:"" help:"Remove a person, an event or a range of times for good, and print the receipt."`
+	Erasures    lakeErasures    `cmd:"" help:"List what was erased and what is being erased."`
+	Receipt     lakeReceipt     `cmd:"" help:"Print the receipt of a finished erasure."`
+	DeadLetters lakeDeadLetters `cmd:"" name:"dead-letters" help:"List, replay and drop what was accepted and could not be stored."`
 	promotionCommands
 }
 

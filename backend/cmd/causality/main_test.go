@@ -69,6 +69,11 @@ func TestWrongUsageIsToldFromFailure(t *testing.T) {
 		"server without key":   {[]string{"apps", "list", "--server", "http://127.0.0.1:1"}, exitUsage, "--key"},
 		"not an address":       {[]string{"apps", "list", "--server", "here", "--key", "sk_x"}, exitUsage, "--server here"},
 		"nothing to change":    {[]string{"apps", "update", "x"}, exitUsage, "nothing to change"},
+		"nothing to erase":     {[]string{"lake", "erase", "--app", "x"}, exitUsage, "say what to erase"},
+		"two people to erase":  {[]string{"lake", "erase", "--app", "x", "--user", "a", "--anonymous", "b"}, exitUsage, "--user and --anonymous"},
+		"erase without an app": {[]string{"lake", "erase", "--user", "a"}, exitUsage, "--app"},
+		"no letter to drop":    {[]string{"lake", "dead-letters", "drop"}, exitUsage, "--all"},
+		"nothing to publish":   {[]string{"lake", "publish"}, exitUsage, "--rebuild"},
 		"no question":          {[]string{"insight", write("q.json", `{"trend":{"nonsense":1}}`)}, exitUsage, "nonsense"},
 		"two-letter delimiter": {[]string{"import", "x.csv", "--app", "x", "--delimiter", "ab"}, exitUsage, "one character"},
 		"unknown setting":      {[]string{"doctor", "--config", write("c.yaml", "lisen: x\n")}, exitUsage, "lisen"},
@@ -288,6 +293,14 @@ func TestTheWayOfAFile(t *testing.T) {
 	if out, _ := must(exitDone, "lake", "promotions", "--app", "shop", "--format", "csv"); !strings.HasPrefix(out, "property,kind,column,promoted_at\namount,number,p_amount,2") {
 		t.Errorf("promotions: %q", out)
 	}
+	// Merged, with that column and projections where they can say all: the same answers.
+	must(exitDone, "lake", "compact", "--app", "shop")
+	if out, _ := must(exitDone, "query", "--app", "shop", "--format", "csv", "select sum(p_amount) total, count(distinct user_key) users from events"); out != "total,users\n37.54,3\n" {
+		t.Errorf("SQL after merging: %q", out)
+	}
+	if out, _ := must(exitDone, "insight", question, "--app", "shop", "--format", "csv"); out != "series,start,value,complete\nA,1997-01-01T00:00:00+01:00,23.54,true\nA,1997-02-01T00:00:00+01:00,14,true\n" {
+		t.Errorf("insight after merging: %q", out)
+	}
 	must(exitDone, "lake", "demote", "amount", "--app", "shop")
 	if _, said := must(exitFailed, "lake", "demote", "amount", "--app", "shop"); !strings.Contains(said, "is not promoted") {
 		t.Errorf("demoted twice: %q", said)
@@ -329,6 +342,7 @@ func TestTheWayOfAFile(t *testing.T) {
 	if out, _ := must(exitDone, "lake", "verify"); !strings.Contains(out, "4 rows") || !strings.Contains(out, " 0 problems") {
 		t.Errorf("verify: %q", out)
 	}
+	lookAfterTheStore(t, must)
 
 	if _, said := must(exitFailed, "serve"); !strings.Contains(said, "in use by another causality") {
 		t.Errorf("a second server: %q", said)

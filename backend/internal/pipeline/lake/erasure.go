@@ -114,6 +114,7 @@ type eraseState struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
 	kick    chan struct{} // holds one token: look now
+	work    sync.Mutex    // one erasure at a time in this process
 	trouble error         // of the last try of any
 	since   time.Time
 }
@@ -231,6 +232,8 @@ func (l *Lake) noteErasure(ctx context.Context, e *erasure, problem string) erro
 // eraseOne takes one erasure as far as it goes. Each step does again what a
 // crash has cut off, and finds done what was.
 func (l *Lake) eraseOne(ctx context.Context, e *erasure) (waits bool, err error) {
+	l.erasing.work.Lock()
+	defer l.erasing.work.Unlock()
 	for rounds := 0; ; {
 		var next string
 		switch e.State {

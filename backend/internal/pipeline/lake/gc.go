@@ -150,7 +150,7 @@ func (l *Lake) collectOrphansNow(ctx context.Context, workspaceID, appID string,
 // Republish makes the published tables anew from the manifest.
 func (l *Lake) Republish(ctx context.Context) error {
 	if l.cfg.Publication == nil {
-		return fault.New(fault.Unsupported, "Nothing is published by this server. Publishing begins with: causality serve --query-engine trino")
+		return fault.New(fault.Unsupported, "Nothing is published by this server. Publishing begins with: causality serve --publish iceberg")
 	}
 	return l.cfg.Publication.Rebuild(ctx)
 }

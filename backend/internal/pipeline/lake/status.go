@@ -184,6 +184,9 @@ func (l *Lake) Status(ctx context.Context) []Status {
 		}
 	}
 	statuses = append(statuses, store, l.compaction.status())
+	if erasing, troubled := l.erasing.status(); troubled {
+		statuses = append(statuses, erasing)
+	}
 	if p := l.cfg.Publication; p != nil && !p.cfg.Off {
 		statuses = append(statuses, p.health(ctx))
 	}
