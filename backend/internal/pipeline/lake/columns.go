@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	// footerGuess is what is asked for first of a file's end. Most footers fit;
-	// one that does not costs a second request.
-	footerGuess = 64 << 10
+	// A file's end is asked for first, of a size that most footers fit: a 128th
+	// of the file within these bounds. One that does not costs a second request.
+	leastFooter = 16 << 10
+	mostFooter  = 64 << 10
 	// filesAtOnce is how many files of one question are looked into side by side.
 	// The store bounds the requests of all questions together.
 	filesAtOnce = 16
@@ -61,10 +62,11 @@ func (l *Lake) loader(remote objstore.Remote, objects []Object) func(ctx context
 }
 
 func loadColumns(ctx context.Context, remote objstore.Remote, key string, size int64, columns []string) error {
-	if columns == nil || size <= footerGuess {
+	if columns == nil || size <= mostFooter {
 		return remote.Fetch(ctx, key, size, nil)
 	}
-	if err := remote.Fetch(ctx, key, size, []objstore.Range{{Offset: size - footerGuess, Length: footerGuess}}); err != nil {
+	guess := min(max(size/128, leastFooter), mostFooter)
+	if err := remote.Fetch(ctx, key, size, []objstore.Range{{Offset: size - guess, Length: guess}}); err != nil {
 		return err
 	}
 	file, err := os.Open(remote.Path(key))
@@ -80,7 +82,7 @@ func loadColumns(ctx context.Context, remote objstore.Remote, key string, size i
 	if footer > size {
 		return fmt.Errorf("load %s: its footer is larger than itself", key)
 	}
-	if footer > footerGuess {
+	if footer > guess {
 		if err := remote.Fetch(ctx, key, size, []objstore.Range{{Offset: size - footer, Length: footer}}); err != nil {
 			return err
 		}
@@ -102,7 +104,7 @@ func loadColumns(ctx context.Context, remote objstore.Remote, key string, size i
 // make sense of is an error: what it names must not be guessed.
 func columnRanges(file *os.File, size int64, columns []string) ([]objstore.Range, error) {
 	opened, err := parquet.OpenFile(file, size,
-		parquet.SkipMagicBytes(true), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(footerGuess))
+		parquet.SkipMagicBytes(true), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(mostFooter))
 	if err != nil {
 		return nil, fmt.Errorf("read footer: %w", err)
 	}

@@ -194,6 +194,15 @@ func (h *house) rows(app string) []stored {
 		h.t.Fatal(err)
 	}
 	defer snapshot.Release()
+	if snapshot.Load != nil {
+		var paths []string
+		for _, o := range snapshot.Objects {
+			paths = append(paths, o.Path)
+		}
+		if err := snapshot.Load(h.ctx, paths, nil); err != nil {
+			h.t.Fatal(err)
+		}
+	}
 	var rows []stored
 	for _, o := range snapshot.Objects {
 		file, err := os.Open(o.Path)
