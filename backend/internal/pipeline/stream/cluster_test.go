@@ -22,6 +22,7 @@ import (
 
 	"github.com/causality-project/causality/backend/internal/platform/event"
 	"github.com/causality-project/causality/backend/internal/platform/fault"
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 const testToken = "a-token-that-is-only-for-tests"
@@ -390,6 +391,56 @@ func TestSeveralProcessesPublishAndReadTheSameLanesExactly(t *testing.T) {
 		}
 	}
 }
+
+func TestProcessesThatShareOneServerStartBeforeItAndAgree(t *testing.T) {
+	t.Parallel()
+	address := freeAddresses(t, 1)[0]
+	host, port, err := splitAddress(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := &server.Options{Host: host, Port: port, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, MaxPayload: 8 << 20, Authorization: testToken}
+	srv, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan struct{})
+	said := sync.OnceFunc(func() { close(waiting) })
+	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		if strings.Contains(string(p), "waiting for the event stream's servers at "+address) && !strings.Contains(string(p), testToken) {
+			said()
+		}
+		return len(p), nil
+	}), nil))
+	go func() {
+		<-waiting
+		srv.Start()
+	}()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	cfg := Config{URL: "nats://" + testToken + "@" + address, MaxBytes: 64 << 20, Logger: testLog()}
+	patient := cfg
+	patient.Logger = log
+	first := openAll(t, patient)[0]
+	second := openAll(t, cfg)[0]
+	follow := followInBackground(t, second, Live)
+	load := startLoad(t, 4, first, second)
+	load.more(400, time.Minute)
+	load.end()
+	after := followInBackground(t, first, Live)()
+	load.check(after, follow())
+	for _, s := range []*Stream{first, second} {
+		if n, _, err := s.Waiting(t.Context(), Live, 0); err != nil || n != int64(2*len(after)) {
+			t.Errorf("%d events wait, %v; want %d", n, err, 2*len(after))
+		}
+		if err := s.Ready(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestTheLossOfAServerLosesNothing(t *testing.T) {
 	t.Parallel()

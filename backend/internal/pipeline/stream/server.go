@@ -229,6 +229,8 @@ func (s *Stream) failed() bool {
 // says it is well, before it is restarted all the same: disks do stall.
 const slowMarks = 3
 
+var errStopped = errors.New("the embedded server has stopped storing")
+
 // heal checks the suspicion with a write of its own, and reopens the server
 // until one succeeds. While the disk is full it leaves the server alone, which
 // can still be read and purged.
@@ -237,13 +239,16 @@ func (s *Stream) heal(ctx context.Context) {
 	for wait := watchEvery / 4; ctx.Err() == nil; wait = min(2*wait, reopenBackoffMost) {
 		if s.disk.check() == nil {
 			err := s.mark(ctx, s.link.Load())
-			if err == nil || ctx.Err() != nil {
+			alone, failed := s.link.Load().alone, s.failed()
+			switch {
+			case ctx.Err() != nil, err == nil && (alone || !failed): // in a cluster another server may have answered
 				return
-			}
-			if !s.failed() && !s.link.Load().alone {
+			case !failed && !alone:
 				return // nothing here is broken: the others are away
+			case err == nil:
+				err = errStopped
 			}
-			if unanswered++; unanswered < slowMarks && !s.failed() {
+			if unanswered++; unanswered < slowMarks && !failed {
 				s.log.WarnContext(ctx, "the event stream is slow to write", "err", err)
 				continue
 			}
