@@ -40,7 +40,7 @@ type report struct {
 func main() {
 	binary := flag.String("binary", "causality", "the server to measure")
 	out := flag.String("out", "bench/latest.json", "where to keep the results")
-	only := flag.String("only", "", "comma-separated: start,idle,ingest,sdk,web,mobile,matrix,trend")
+	only := flag.String("only", "", "comma-separated: start,idle,ingest,sdk,web,mobile,matrix,trend,lake,publication")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -58,6 +58,8 @@ func main() {
 		{"mobile", measureMobile},
 		{"matrix", measureMatrix},
 		{"trend", measureTrend},
+		{"lake", measureLake},
+		{"publication", measurePublication},
 	}
 	path, err := filepath.Abs(*binary)
 	if err != nil {

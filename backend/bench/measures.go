@@ -317,9 +317,11 @@ func measureSDK(ctx context.Context, _ string) ([]result, error) {
 	return append(results, file...), err
 }
 
-// goBench runs one Go benchmark and returns the figure of the named unit.
-func goBench(ctx context.Context, dir, name, unit string) (float64, error) {
-	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^"+strings.ReplaceAll(name, "/", "$/^")+"$", "-benchtime", "2s", ".")
+// goBench runs one Go benchmark and returns the figure of the named unit. more are
+// further arguments of go test.
+func goBench(ctx context.Context, dir, name, unit string, more ...string) (float64, error) {
+	arguments := append([]string{"test", "-run", "^$", "-timeout", "60m", "-bench", "^" + strings.ReplaceAll(name, "/", "$/^") + "$", "-benchtime", "2s", "."}, more...)
+	command := exec.CommandContext(ctx, "go", arguments...)
 	command.Dir = dir
 	out, err := command.CombinedOutput()
 	if err != nil {
