@@ -66,6 +66,10 @@ test: ## Everything CI runs: lint, generated code, Go, web, end to end, browser
 test-swift: ## The Swift wrapper's tests on Linux (fetches a Swift toolchain, 0.6 GB, the first time)
 	@mobile/ios/test
 
+.PHONY: soak
+soak: setup build ## Replicas under kills, cuts and outages for SOAKTIME (default 10m)
+	@cd backend/e2e && SOAKTIME=$(or $(SOAKTIME),10m) go test -count=1 -timeout 3h -v -tags soak -run '^TestSoak' ./...
+
 .PHONY: lint
 lint: setup ## Check formatting, vet, staticcheck, buf, web lint and types
 	@.ci/lint
