@@ -28,6 +28,15 @@ func (l *Lake) reapplyErasures(ctx context.Context, workspaceID, appID string) e
 			return fmt.Errorf("restore erasure %s: %w", logs[i].ID, err)
 		}
 	}
+	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		// The row of the app may be new: without the counter nobody would look
+		// for erasures that are in force.
+		_, err := tx.Exec(ctx, `UPDATE lake_apps SET erasures = erasures + 1 WHERE workspace_id = $1 AND app_id = $2`, workspaceID, appID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("put erasures into force again: %w", err)
+	}
 	again, err := l.returned(ctx, workspaceID, appID)
 	if err != nil {
 		return err
@@ -69,17 +78,13 @@ func (l *Lake) restoreErasure(ctx context.Context, log *eraseLog) error {
 		keys, hashes = []int64{}, []string{}
 	}
 	return l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `INSERT INTO erasures (erasure_id, workspace_id, app_id, state, requested_by, requested_at, keys, hashes, event, from_ts, to_ts,
+		_, err := tx.Exec(ctx, `INSERT INTO erasures (erasure_id, workspace_id, app_id, state, requested_by, requested_at, keys, hashes, event, from_ts, to_ts,
 			  active_at, received_through, receipt, finished_at, commits, link_number)
 			SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, CASE WHEN $14 <> '' THEN now() END, l.commits, l.link_number
 			FROM lake_apps l WHERE l.workspace_id = $2 AND l.app_id = $3
 			ON CONFLICT (erasure_id) DO NOTHING`,
 			log.ID, log.WorkspaceID, log.AppID, state, log.RequestedBy, log.RequestedAt, keys, hashes, log.Event, orNil(log.From), orNil(log.To),
 			log.ActiveAt, log.ReceivedThrough, receipt)
-		if err != nil || tag.RowsAffected() == 0 {
-			return err
-		}
-		_, err = tx.Exec(ctx, `UPDATE lake_apps SET erasures = erasures + 1 WHERE workspace_id = $1 AND app_id = $2`, log.WorkspaceID, log.AppID)
 		return err
 	})
 }

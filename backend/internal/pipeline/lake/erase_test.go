@@ -18,9 +18,12 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
+	"github.com/causality-project/causality/backend/internal/pipeline/catalog"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
 	"github.com/causality-project/causality/backend/internal/platform/fault"
+	"github.com/causality-project/causality/backend/internal/platform/lease"
+	"github.com/causality-project/causality/backend/internal/platform/postgres/postgrestest"
 )
 
 // erase runs an erasure to its end and returns the receipt.
@@ -447,7 +450,7 @@ func TestAQuestionThatReadsIsWaitedFor(t *testing.T) {
 // erasure or not.
 func TestAnOldBackupDoesNotBringErasedEventsBack(t *testing.T) {
 	t.Parallel()
-	for name, forgotten := range map[string]bool{"with the database": false, "without the database": true} {
+	for name, lost := range map[string]string{"with the database": "", "without the database": "all", "with the erasures alone": "the rest"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t)
@@ -460,8 +463,10 @@ func TestAnOldBackupDoesNotBringErasedEventsBack(t *testing.T) {
 			h.erase(EraseRequest{UserID: "ann"})
 			h.erase(EraseRequest{Event: "buy"})
 			h.close()
-			if forgotten {
+			if lost != "" {
 				h.emptyTables()
+			}
+			if lost == "all" {
 				h.asOwner(`DELETE FROM erasures`)
 			}
 			if err := os.RemoveAll(filepath.Join(h.dir, "cache")); err != nil {
@@ -545,4 +550,72 @@ func eraser(ctx context.Context, l *Lake, workspace, app, who string) error {
 		}
 	}
 	return nil
+}
+
+func TestEveryReplicaLetsGoBeforeOldObjectsAreDeleted(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.New(t)
+	join := func(name string) *lease.Leases {
+		leases := lease.New(server.Pool(), name, "all", discard())
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- leases.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("leases of %s: %v", name, err)
+			}
+		})
+		return leases
+	}
+	h := newHouseOn(t, server, func(c *Config) { c.Leases = join("one") })
+	other, err := New(Config{Objects: h.objects, DB: h.db, Stream: h.stream, Catalog: catalog.New(h.db), CacheDir: t.TempDir(), Leases: join("two"), Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	running := make(chan error, 1)
+	go func() { running <- other.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-running; err != nil {
+			t.Error(err)
+		}
+	}()
+	c := makeCrowd(1)
+	h.live(c)
+	snapshot, err := other.Snapshot(h.ctx, h.app, time.Time{}, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type end struct {
+		receipt string
+		err     error
+	}
+	done := make(chan end, 1)
+	go func() {
+		receipt, err := h.lake.Erase(h.ctx, EraseRequest{AppID: h.app, UserID: "ann"}, func(Erasure) {})
+		done <- end{receipt, err}
+	}()
+	h.until("the replica that nobody asks has let go", func() bool {
+		var n int
+		h.query(`SELECT count(*) FROM lake_forgets WHERE forgotten_by = '{one}'`, []any{&n})
+		return n == 1
+	})
+	for i := range snapshot.Objects {
+		if _, err := os.Stat(snapshot.Objects[i].Path); err != nil {
+			t.Errorf("an object that another replica's question reads is gone: %v", err)
+		}
+	}
+	snapshot.Release()
+	ended := <-done
+	if ended.err != nil {
+		t.Fatal(ended.err)
+	}
+	if receipt := h.receiptOf(ended.receipt); !slices.Equal(receipt.Elsewhere.Replicas, []string{"one", "two"}) {
+		t.Errorf("replicas %v", receipt.Elsewhere.Replicas)
+	}
+	if rows := len(h.mentions([]string{secret}, annKeys...)); rows > 0 {
+		t.Errorf("%d objects still hold something", rows)
+	}
 }
