@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -62,7 +63,7 @@ func (c *cluster) takeOver(api *platform, load *load, app string) time.Duration 
 	c.t.Helper()
 	begun := time.Now()
 	want := load.accepted.Load() + 1
-	api.await(30*time.Second, "what was sent after a sink was killed has landed", func() bool {
+	api.await(90*time.Second, "what was sent after the loss has landed", func() bool {
 		rows, ok := api.tryQuery(app, "select count(*) from events")
 		if !ok {
 			return false
@@ -77,6 +78,7 @@ func (c *cluster) takeOver(api *platform, load *load, app string) time.Duration 
 type load struct {
 	c        *cluster
 	key      string
+	patience time.Duration // with one request; default 2 min
 	accepted atomic.Int64 // events
 	refused  atomic.Int64 // requests that had to be tried again
 	done     chan struct{}
@@ -114,6 +116,7 @@ func (l *load) send(sender int) {
 			return
 		}
 		// A frozen batch is sent until it is answered, to either front door.
+		begun := time.Now()
 		for attempt := request; ; attempt++ {
 			status, answer, _ := l.c.replicas["ingest-"+strconv.Itoa(1+attempt%2)].post(l.key, body)
 			if status == 200 {
@@ -129,8 +132,8 @@ func (l *load) send(sender int) {
 			}
 			l.refused.Add(1)
 			<-time.After(50 * time.Millisecond)
-			if attempt-request > 2000 {
-				l.c.t.Errorf("a request was refused %d times", attempt-request)
+			if time.Since(begun) > cmp.Or(l.patience, 2*time.Minute) {
+				l.c.t.Errorf("a request was refused for %s, %d times", time.Since(begun).Round(time.Second), attempt-request)
 				return
 			}
 		}
