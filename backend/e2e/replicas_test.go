@@ -79,8 +79,8 @@ type load struct {
 	c        *cluster
 	key      string
 	patience time.Duration // with one request; default 2 min
-	accepted atomic.Int64 // events
-	refused  atomic.Int64 // requests that had to be tried again
+	accepted atomic.Int64  // events
+	refused  atomic.Int64  // requests that had to be tried again
 	done     chan struct{}
 	senders  sync.WaitGroup
 }
