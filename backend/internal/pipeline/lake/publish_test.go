@@ -695,6 +695,35 @@ func TestThePublicationIsTheManifestAfterKillsAtAnyTime(t *testing.T) {
 	h.publishedExactly()
 }
 
+func TestLinksThatAreDeletedAreNotPublishedAnyMore(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.publication()
+	visits := someEvents(3)
+	for i := range visits {
+		visits[i].UserID, visits[i].AnonymousID = "", "visitor-1"
+	}
+	h.send(stream.Live, visits...)
+	h.settle()
+	known := someEvents(1)
+	known[0].Type, known[0].AnonymousID = event.Identify, "visitor-1"
+	h.send(stream.Live, known...)
+	h.settle()
+	if err := p.Publish(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if links := h.publishedLinks(p, h.app); len(links.ByKey) != 1 {
+		t.Fatalf("published links %v, want the one of visitor-1", links)
+	}
+	h.exec(`DELETE FROM person_links WHERE app_id = $1`, h.app) // as erasure and a rebuild do
+	if err := p.Publish(h.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if links := h.publishedLinks(p, h.app); len(links.ByKey) != 0 {
+		t.Errorf("links %v are published that are no more", links)
+	}
+}
+
 // publishedLinks reads lake.links of an app.
 func (h *house) publishedLinks(p *Publication, app string) Links {
 	h.t.Helper()
