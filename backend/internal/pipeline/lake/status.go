@@ -177,7 +177,10 @@ func (l *Lake) Status(ctx context.Context) []Status {
 	if usage, err := l.cfg.Objects.Usage(ctx); err != nil {
 		store.State, store.Message = "down", "The object store cannot be read: "+err.Error()
 	} else {
-		store.Figures = []Figure{{"objects", float64(usage.Objects), "objects"}, {"used", float64(usage.UsedBytes), "bytes"}, {"free", float64(usage.FreeBytes), "bytes"}}
+		store.Figures = []Figure{{"objects", float64(usage.Objects), "objects"}, {"used", float64(usage.UsedBytes), "bytes"}}
+		if usage.TotalBytes > 0 { // a bucket has no end
+			store.Figures = append(store.Figures, Figure{"free", float64(usage.FreeBytes), "bytes"})
+		}
 		if usage.TotalBytes > 0 && usage.FreeBytes < usage.TotalBytes/50 {
 			store.State = "degraded"
 			store.Message = fmt.Sprintf("Less than 2 %% of the disk at %s is free. Free some room: once it is full, events wait in the stream.", usage.Path)

@@ -166,7 +166,7 @@ func (h *Handler) streamComponent(ctx context.Context) *healthv1.Component {
 
 func (h *Handler) disks(ctx context.Context) []*healthv1.Disk {
 	var all []*healthv1.Disk
-	if usage, err := h.cfg.Objects.Usage(ctx); err == nil {
+	if usage, err := h.cfg.Objects.Usage(ctx); err == nil && usage.TotalBytes > 0 { // a bucket is no disk
 		all = append(all, &healthv1.Disk{
 			Name: "Objects", Path: usage.Path, UsedBytes: float64(usage.UsedBytes), FreeBytes: float64(usage.FreeBytes), TotalBytes: float64(usage.TotalBytes),
 		})
