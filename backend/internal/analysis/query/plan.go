@@ -129,7 +129,14 @@ func (p *planner) take(index int, smaller *Projection) (path string) {
 	path, rows, bytes, bit := o.Path, o.Rows, o.Bytes, uint8(1)
 	if smaller != nil {
 		path, rows, bytes = smaller.Path, smaller.Rows, smaller.Bytes
-		bit = map[string]uint8{byEvent: 2, eventDays: 4, userDays: 8}[smaller.Kind]
+		switch smaller.Kind {
+		case byEvent:
+			bit = 2
+		case eventDays:
+			bit = 4
+		default:
+			bit = 8
+		}
 	}
 	if p.taken[index]&bit == 0 {
 		p.taken[index] |= bit
