@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -38,7 +39,13 @@ type listing struct {
 	version int64
 	rows    []*listed // of events and projections, by id and so by age
 	objects []*listed // of events, by age, with their projections
+	times   []span    // of objects, side by side: most questions pass most objects over
 }
+
+// span is the range of an object's event times in µs since 1970, both inclusive.
+type span struct{ from, to int64 }
+
+func spanOf(o *listed) span { return span{o.MinTS.UnixMicro(), o.MaxTS.UnixMicro()} }
 
 // listings are the lists that readers keep.
 type listings struct {
@@ -174,7 +181,7 @@ func compareListed(a, b *listed) int { return bytes.Compare(a.id[:], b.id[:]) }
 // apply makes the list of a later version. A fresh object costs a copy of the
 // pointers; anything else costs a pass over the list.
 func (l *listing) apply(version int64, removed []uuid.UUID, added []*listed) *listing {
-	next := &listing{version: version, rows: l.rows, objects: l.objects}
+	next := &listing{version: version, rows: l.rows, objects: l.objects, times: l.times}
 	if len(removed) == 0 && len(added) == 0 {
 		return next
 	}
@@ -186,6 +193,10 @@ func (l *listing) apply(version int64, removed []uuid.UUID, added []*listed) *li
 	if onlyFresh {
 		next.rows = append(slices.Clip(l.rows), added...)
 		next.objects = append(slices.Clip(l.objects), added...)
+		next.times = slices.Grow(slices.Clip(l.times), len(added))
+		for _, row := range added {
+			next.times = append(next.times, spanOf(row))
+		}
 		return next
 	}
 	drop := map[uuid.UUID]struct{}{}
@@ -218,10 +229,12 @@ func (l *listing) attach() {
 		}
 	}
 	l.objects = make([]*listed, 0, len(l.rows))
+	l.times = make([]span, 0, len(l.rows))
 	for _, row := range l.rows {
 		if row.kind != kindEvents {
 			continue
 		}
+		l.times = append(l.times, spanOf(row))
 		projections := bySource[row.id]
 		if len(projections) == 0 {
 			l.objects = append(l.objects, row)
@@ -236,12 +249,26 @@ func (l *listing) attach() {
 
 // between copies the objects whose events meet the half-open range of times.
 func (l *listing) between(from, to time.Time) []Object {
-	objects := make([]Object, 0, min(len(l.objects), 1024))
-	for _, o := range l.objects {
-		if (from.IsZero() || !o.MaxTS.Before(from)) && (to.IsZero() || o.MinTS.Before(to)) {
-			objects = append(objects, o.Object)
-			objects[len(objects)-1].Projections = slices.Clone(o.Projections) // whose paths are the snapshot's own
+	asked := span{math.MinInt64, math.MaxInt64}
+	if !from.IsZero() {
+		asked.from = from.UnixMicro()
+	}
+	if !to.IsZero() {
+		asked.to = to.UnixMicro()
+		if to.After(time.UnixMicro(asked.to)) { // within a microsecond
+			asked.to++
 		}
+	}
+	var meet []int32
+	for i := range l.times {
+		if l.times[i].to >= asked.from && l.times[i].from < asked.to {
+			meet = append(meet, int32(i))
+		}
+	}
+	objects := make([]Object, len(meet))
+	for i, at := range meet {
+		objects[i] = l.objects[at].Object
+		objects[i].Projections = slices.Clone(objects[i].Projections) // whose paths are the snapshot's own
 	}
 	return objects
 }
