@@ -112,7 +112,7 @@ func start() (*Server, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 	defer cancel()
 	s := &Server{dir: dir, CAFile: filepath.Join(dir, "ca.pem")}
 	if s.Lake, err = newLake(ctx, dir); err != nil {
