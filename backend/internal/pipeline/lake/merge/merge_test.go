@@ -212,7 +212,10 @@ func TestJobsDoWhatTheObviousWayDoes(t *testing.T) {
 				inputs[i] = randomRows(random, random.IntN(400), 1000*i)
 				if i > 0 && len(inputs[i-1]) > 0 { // the same event came twice
 					again := inputs[i-1][random.IntN(len(inputs[i-1]))]
-					again.Seq = int64(1000*i + 999)
+					other := *again.Event
+					other.Name, other.TS = "again", other.TS.Add(time.Second)
+					other.ReceivedAt = other.ReceivedAt.Add(time.Duration(random.IntN(3)-1) * time.Second)
+					again.Event, again.Seq = &other, int64(1000*i+999)
 					inputs[i] = append(inputs[i], again)
 				}
 				stale[i] = random.IntN(2) == 0
