@@ -4,10 +4,7 @@
 // reads an object is chosen by SchemaKey in the object's metadata.
 package parquetv1
 
-import (
-	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
-)
+import "github.com/parquet-go/parquet-go"
 
 const (
 	// Version is this layout's number, as objects and the manifest name it.
@@ -119,25 +116,3 @@ const (
 )
 
 var schema = parquet.SchemaOf(layout{})
-
-// options are a writer's. Pages stay small so that a merge of many objects, with
-// a page of each column of each object in memory, stays small too.
-func options(level zstd.Level) []parquet.WriterOption {
-	return []parquet.WriterOption{
-		schema,
-		parquet.Compression(&zstd.Codec{Level: level, Concurrency: 1}),
-		parquet.MaxRowsPerRowGroup(RowGroupRows),
-		parquet.PageBufferSize(128 << 10),
-		parquet.DataPageStatistics(true),
-		parquet.DictionaryMaxBytes(1 << 20),
-		parquet.BloomFilters(
-			parquet.SplitBlockFilter(10, "event_id"),
-			parquet.SplitBlockFilter(10, "user_key"),
-		),
-		parquet.SkipPageBounds("event_id"),
-		parquet.SkipPageBounds("context"),
-		parquet.SkipPageBounds("properties"),
-		parquet.SkipPageBounds("traits"),
-		parquet.CreatedBy("causality", "1", ""),
-	}
-}

@@ -234,13 +234,6 @@ func (w *columnWriter) encode(column *columnar.Column, index int, rows []Row) (*
 	return w.encoder.Texts(column, g.codes, g.texts)
 }
 
-func setMetadata(w *parquet.GenericWriter[any], metadata map[string]string) {
-	w.SetKeyValueMetadata(SchemaKey, strconv.Itoa(Version))
-	for key, value := range metadata {
-		w.SetKeyValueMetadata(key, value)
-	}
-}
-
 // textOffsets holds where in an Event the text of each column lies. This loop
 // runs for 31 columns of every event; calling textOf in it would double it.
 var textOffsets = func() (offsets [columnCount]uintptr) {
