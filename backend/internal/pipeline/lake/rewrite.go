@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/parquet-go/parquet-go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/merge"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
@@ -162,12 +163,17 @@ func (r *rewrite) stale() []bool {
 // openInputs opens objects of whole events for a merge.
 func (l *Lake) openInputs(ctx context.Context, inputs []entry) (files []*parquetv1.File, closeAll func() error, err error) {
 	var readers []objstore.Reader
+	unpin := func() {}
 	closeAll = func() error {
 		var errs []error
 		for _, r := range readers {
 			errs = append(errs, r.Close())
 		}
+		unpin()
 		return errors.Join(errs...)
+	}
+	if remote, ok := l.cfg.Objects.(objstore.Remote); ok {
+		unpin = fetchWhole(ctx, remote, inputs)
 	}
 	for i := range inputs {
 		reader, err := l.cfg.Objects.Open(ctx, inputs[i].Key)
@@ -185,6 +191,27 @@ func (l *Lake) openInputs(ctx context.Context, inputs []entry) (files []*parquet
 		files = append(files, file)
 	}
 	return files, closeAll, nil
+}
+
+// fetchWhole makes local copies of objects that are read to their ends, column by
+// column: a request for each column would take longer. What it does not get, for
+// want of room, is read from afar.
+func fetchWhole(ctx context.Context, remote objstore.Remote, inputs []entry) (unpin func()) {
+	keys := make([]string, len(inputs))
+	for i := range inputs {
+		keys[i] = inputs[i].Key
+	}
+	unpin = remote.Pin(keys)
+	var group errgroup.Group
+	group.SetLimit(filesAtOnce)
+	for i := range inputs {
+		group.Go(func() error {
+			_ = remote.Fetch(ctx, inputs[i].Key, inputs[i].Bytes, nil)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return unpin
 }
 
 // create stores an object of a part under a name of its own.
