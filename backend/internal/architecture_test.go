@@ -23,7 +23,7 @@ var floors = []string{"server", "action", "analysis", "pipeline", "account", "pl
 
 // neighbours are what a room may call on its own floor.
 var neighbours = map[string][]string{
-	"server/app":        {"server/web", "server/health"},
+	"server/app":        {"server/web", "server/health", "server/backup"},
 	"analysis/insights": {"analysis/query"},
 	"pipeline/ingest":   {"pipeline/stream", "pipeline/catalog"},
 	"pipeline/lake":     {"pipeline/stream", "pipeline/catalog"},

@@ -18,7 +18,9 @@ import (
 // reason to be here.
 var withoutTenant = []string{
 	"goose_db_version", // the schema's own version
+	"lake_forgets",     // which replicas have let go of objects that an erasure deletes
 	"lake_offsets",     // how far streams have landed, over all workspaces
+	"lake_restores",    // which backups the database was made from
 	"leases",           // which process does what
 	"replicas",         // the processes of the installation
 	"sessions",         // people sign in to the installation; only functions reach these three
