@@ -9,16 +9,16 @@ import (
 )
 
 type backupCommand struct {
-	app.Config
+	app.Stores
 	Dir string `arg:"" placeholder:"DIR" help:"Directory of the backup: new, empty, or one of an earlier backup, which is brought up to date."`
 }
 
 func (c *backupCommand) Run(ctx context.Context, t *terminal) error {
-	log, err := logger(c.Config, t)
+	log, err := logger(app.Config{Stores: c.Stores}, t)
 	if err != nil {
 		return err
 	}
-	m, err := app.Backup(ctx, c.Config, c.Dir, version, log, copying(t, "backed up"))
+	m, err := app.Backup(ctx, c.Stores, c.Dir, version, log, copying(t, "backed up"))
 	if err != nil {
 		return err
 	}
@@ -27,16 +27,16 @@ func (c *backupCommand) Run(ctx context.Context, t *terminal) error {
 }
 
 type restoreCommand struct {
-	app.Config
+	app.Stores
 	Dir string `arg:"" placeholder:"DIR" help:"Directory of the backup."`
 }
 
 func (c *restoreCommand) Run(ctx context.Context, t *terminal) error {
-	log, err := logger(c.Config, t)
+	log, err := logger(app.Config{Stores: c.Stores}, t)
 	if err != nil {
 		return err
 	}
-	m, err := app.Restore(ctx, c.Config, c.Dir, log, copying(t, "restored"))
+	m, err := app.Restore(ctx, c.Stores, c.Dir, log, copying(t, "restored"))
 	if err != nil {
 		return err
 	}

@@ -17,19 +17,19 @@ import (
 
 type lakeErase struct {
 	connection
-	App       string `name:"app" required:"" placeholder:"APP" help:"Id or name of the app."`
-	User      string `name:"user" placeholder:"ID" xor:"who" help:"A person by user id: its events, and those under every id that is linked to it."`
-	Anonymous string `name:"anonymous" placeholder:"ID" xor:"who" help:"A person by an anonymous id, likewise."`
-	Event     string `name:"event" placeholder:"NAME" help:"Only tracked events of this name."`
-	From      string `name:"from" placeholder:"TIME" help:"Only events from this time on: RFC 3339, or a date in the app's time zone."`
-	To        string `name:"to" placeholder:"TIME" help:"Only events before this time."`
-	DryRun    bool   `name:"dry-run" help:"Count what would be removed, and remove nothing."`
-	Yes       bool   `name:"yes" help:"Do not ask."`
+	App       string  `name:"app" required:"" placeholder:"APP" help:"Id or name of the app."`
+	User      *string `name:"user" placeholder:"ID" xor:"who" help:"A person by user id: its events, and those under every id that is linked to it."`
+	Anonymous *string `name:"anonymous" placeholder:"ID" xor:"who" help:"A person by an anonymous id, likewise."`
+	Event     *string `name:"event" placeholder:"NAME" help:"Only tracked events of this name."`
+	From      *string `name:"from" placeholder:"TIME" help:"Only events from this time on: RFC 3339, or a date in the app's time zone."`
+	To        *string `name:"to" placeholder:"TIME" help:"Only events before this time."`
+	DryRun    bool    `name:"dry-run" help:"Count what would be removed, and remove nothing."`
+	Yes       bool    `name:"yes" help:"Do not ask."`
 }
 
 func (c *lakeErase) Run(ctx context.Context, t *terminal) error {
-	if c.User == "" && c.Anonymous == "" && c.Event == "" && c.From == "" && c.To == "" {
-		return usagef("say what to erase: give --user, --anonymous, --event, --from or --to")
+	if err := c.conditions(); err != nil {
+		return err
 	}
 	s, err := c.open(ctx)
 	if err != nil {
@@ -52,8 +52,34 @@ func (c *lakeErase) Run(ctx context.Context, t *terminal) error {
 	return c.erase(ctx, s, t)
 }
 
+// conditions refuses an empty one: a script whose variable is unset would erase
+// far more than it means.
+func (c *lakeErase) conditions() error {
+	given := false
+	for _, condition := range []struct {
+		flag  string
+		value *string
+	}{{"--user", c.User}, {"--anonymous", c.Anonymous}, {"--event", c.Event}, {"--from", c.From}, {"--to", c.To}} {
+		if condition.value != nil && *condition.value == "" {
+			return usagef("%s is empty; nothing was erased. Give it a value, or leave it out", condition.flag)
+		}
+		given = given || condition.value != nil
+	}
+	if !given {
+		return usagef("say what to erase: give --user, --anonymous, --event, --from or --to")
+	}
+	return nil
+}
+
 func (c *lakeErase) request(dryRun bool) *connect.Request[lakev1.EraseRequest] {
-	return connect.NewRequest(&lakev1.EraseRequest{AppId: c.App, UserId: c.User, AnonymousId: c.Anonymous, Event: c.Event, From: c.From, To: c.To, DryRun: dryRun})
+	return connect.NewRequest(&lakev1.EraseRequest{AppId: c.App, UserId: text(c.User), AnonymousId: text(c.Anonymous), Event: text(c.Event), From: text(c.From), To: text(c.To), DryRun: dryRun})
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 func (c *lakeErase) count(ctx context.Context, s *server) (*lakev1.EraseCounts, error) {
@@ -78,20 +104,20 @@ func (c *lakeErase) count(ctx context.Context, s *server) (*lakev1.EraseCounts, 
 // what says in words what is erased.
 func (c *lakeErase) what() string {
 	words := "every event"
-	if c.Event != "" {
-		words = fmt.Sprintf("every event %q", c.Event)
+	if c.Event != nil {
+		words = fmt.Sprintf("every event %q", *c.Event)
 	}
 	switch {
-	case c.User != "":
-		words += fmt.Sprintf(" of the person %q", c.User)
-	case c.Anonymous != "":
-		words += fmt.Sprintf(" of the person with the anonymous id %q", c.Anonymous)
+	case c.User != nil:
+		words += fmt.Sprintf(" of the person %q", *c.User)
+	case c.Anonymous != nil:
+		words += fmt.Sprintf(" of the person with the anonymous id %q", *c.Anonymous)
 	}
-	if c.From != "" {
-		words += " from " + c.From
+	if c.From != nil {
+		words += " from " + *c.From
 	}
-	if c.To != "" {
-		words += " before " + c.To
+	if c.To != nil {
+		words += " before " + *c.To
 	}
 	return words
 }
@@ -243,7 +269,7 @@ func (c *deadLettersList) Run(ctx context.Context, t *terminal) error {
 
 type deadLettersReplay struct {
 	connection
-	Numbers []float64 `arg:"" optional:"" help:"Numbers of the letters, from dead-letters list (default: all)."`
+	Numbers []uint64 `arg:"" optional:"" help:"Numbers of the letters, from dead-letters list (default: all)."`
 }
 
 func (c *deadLettersReplay) Run(ctx context.Context, t *terminal) error {
@@ -251,7 +277,7 @@ func (c *deadLettersReplay) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.lake().ReplayDeadLetters(ctx, connect.NewRequest(&lakev1.ReplayDeadLettersRequest{Numbers: c.Numbers}))
+	answer, err := s.lake().ReplayDeadLetters(ctx, connect.NewRequest(&lakev1.ReplayDeadLettersRequest{Numbers: lettersOf(c.Numbers)}))
 	if err != nil {
 		return err
 	}
@@ -264,8 +290,8 @@ func (c *deadLettersReplay) Run(ctx context.Context, t *terminal) error {
 
 type deadLettersDrop struct {
 	connection
-	Numbers []float64 `arg:"" optional:"" help:"Numbers of the letters, from dead-letters list."`
-	All     bool      `name:"all" help:"All of them."`
+	Numbers []uint64 `arg:"" optional:"" help:"Numbers of the letters, from dead-letters list."`
+	All     bool     `name:"all" help:"All of them."`
 }
 
 func (c *deadLettersDrop) Run(ctx context.Context, t *terminal) error {
@@ -276,12 +302,20 @@ func (c *deadLettersDrop) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.lake().DropDeadLetters(ctx, connect.NewRequest(&lakev1.DropDeadLettersRequest{Numbers: c.Numbers}))
+	answer, err := s.lake().DropDeadLetters(ctx, connect.NewRequest(&lakev1.DropDeadLettersRequest{Numbers: lettersOf(c.Numbers)}))
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(t.Out, "%.0f dead letters dropped, %.0f events\n", answer.Msg.GetDropped(), answer.Msg.GetEvents())
 	return err
+}
+
+func lettersOf(numbers []uint64) []float64 {
+	letters := make([]float64, len(numbers))
+	for i, n := range numbers {
+		letters[i] = float64(n)
+	}
+	return letters
 }
 
 func whole(n float64) string { return strconv.FormatFloat(n, 'f', 0, 64) }

@@ -20,6 +20,9 @@ func lookAfterTheStore(t *testing.T, must func(code int, args ...string) (out, s
 	if _, said := must(exitFailed, "lake", "erase", "--app", "shop", "--from", "soon", "--yes"); !strings.Contains(said, "must be a date such as") {
 		t.Errorf("a wrong time: %q", said)
 	}
+	if _, said := must(exitUsage, "lake", "erase", "--app", "shop", "--user=", "--event", "sale", "--yes"); !strings.Contains(said, "--user is empty") {
+		t.Errorf("a condition that a script left empty: %q", said)
+	}
 	out, said := must(exitDone, "lake", "erase", "--app", "shop", "--user", "00001", "--yes")
 	var receipt struct {
 		Erasure       string
@@ -63,4 +66,5 @@ func lookAfterTheStore(t *testing.T, must func(code int, args ...string) (out, s
 		t.Errorf("replay: %q", out)
 	}
 	must(exitFailed, "lake", "dead-letters", "drop", "7")
+	must(exitUsage, "lake", "dead-letters", "drop", "7.5")
 }

@@ -152,7 +152,11 @@ func describe(err error) string {
 	if !errors.As(err, &remote) {
 		return strings.TrimSpace(err.Error())
 	}
-	text := strings.Replace(err.Error(), remote.Error(), remote.Message(), 1)
+	message := remote.Message()
+	if errors.Is(remote, io.ErrUnexpectedEOF) {
+		message = "the server went away before its answer was whole; its log says why"
+	}
+	text := strings.Replace(err.Error(), remote.Error(), message, 1)
 	for _, detail := range remote.Details() {
 		value, err := detail.Value()
 		if err != nil {

@@ -12,19 +12,19 @@ import (
 func TestWrongSettingsAreAllNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	err := Config{
-		Data: t.TempDir(), Roles: "sink", QueryEngine: "trino", PublicURL: "example.com", TrustedProxies: []string{"10.0.0.0/8", "proxy"},
-		ObjectStore: "s3://bucket", SinkMaxRows: -1, SDKPaths: []string{"a.js"}, IngestPaths: []string{"/app/c"},
+		Stores: Stores{Data: t.TempDir(), ObjectStore: "s3://b"}, Roles: "sink", NatsListen: "127.0.0.1:4222", QueryEngine: "trino", PublicURL: "example.com", TrustedProxies: []string{"10.0.0.0/8", "proxy"},
+		SinkMaxRows: -1, SDKPaths: []string{"a.js"}, IngestPaths: []string{"/app/c"},
 	}.Check()
 	var usage *UsageError
 	if !errors.As(err, &usage) {
 		t.Fatalf("got %v", err)
 	}
-	for _, want := range []string{"--roles sink", "--query-engine trino", "--public-url example.com", "--trusted-proxies proxy", "--object-store s3://bucket", "--sink-max-rows", "--sdk-path a.js", "--ingest-path /app/c"} {
+	for _, want := range []string{"--roles sink needs --database-url", "--nats-cluster", "--query-engine trino needs --trino-url", "--public-url example.com", "--trusted-proxies proxy", "--object-store s3://b", "--sink-max-rows", "--sdk-path a.js", "--ingest-path /app/c"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in %v", want, err)
 		}
 	}
-	if err := (Config{Data: "x", Roles: "all", PublicURL: "https://a.example.com", TrustedProxies: []string{"10.0.0.1", "::1/128"}, ObjectStore: "file:///srv/o"}).Check(); err != nil {
+	if err := (Config{Stores: Stores{Data: "x", ObjectStore: "file:///srv/o"}, Roles: "all", PublicURL: "https://a.example.com", TrustedProxies: []string{"10.0.0.1", "::1/128"}}).Check(); err != nil {
 		t.Errorf("good settings: %v", err)
 	}
 }
@@ -57,7 +57,7 @@ func TestOtherNamesOfPathsAreChecked(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := Config{Data: "x", SDKPaths: tt.scripts, IngestPaths: tt.ingest}.Check()
+			err := Config{Stores: Stores{Data: "x"}, SDKPaths: tt.scripts, IngestPaths: tt.ingest}.Check()
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v", err)
 			}

@@ -12,10 +12,10 @@ import (
 	"github.com/causality-project/causality/backend/internal/server/backup"
 )
 
-// Backup copies the installation that cfg describes into dir, while it serves or
+// Backup copies the installation of stores into dir, while it serves or
 // while it is stopped.
-func Backup(ctx context.Context, cfg Config, dir, version string, log *slog.Logger, report func(backup.Progress)) (_ *backup.Manifest, err error) {
-	checked, err := cfg.resolve()
+func Backup(ctx context.Context, stores Stores, dir, version string, log *slog.Logger, report func(backup.Progress)) (_ *backup.Manifest, err error) {
+	checked, err := Config{Stores: stores}.resolve()
 	if err != nil {
 		return nil, err
 	}
@@ -51,11 +51,11 @@ func Backup(ctx context.Context, cfg Config, dir, version string, log *slog.Logg
 	return backup.Create(ctx, from, dir, report)
 }
 
-// Restore makes the installation that cfg describes from a backup. Its data
+// Restore makes the installation of stores from a backup. Its data
 // directory must be new or empty, and so must a database of --database-url. The
 // first start afterwards compares the manifest with the objects.
-func Restore(ctx context.Context, cfg Config, dir string, log *slog.Logger, report func(backup.Progress)) (_ *backup.Manifest, err error) {
-	checked, err := cfg.resolve()
+func Restore(ctx context.Context, stores Stores, dir string, log *slog.Logger, report func(backup.Progress)) (_ *backup.Manifest, err error) {
+	checked, err := Config{Stores: stores}.resolve()
 	if err != nil {
 		return nil, err
 	}

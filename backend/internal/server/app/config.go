@@ -18,11 +18,23 @@ import (
 	"github.com/causality-project/causality/backend/internal/server/web"
 )
 
+// Stores is the part of the configuration that says where an installation keeps
+// what lasts: all that a backup needs.
+type Stores struct {
+	Data        string `name:"data" env:"CAUSALITY_DATA" placeholder:"DIR" help:"Data directory (default: ${data_default})."`
+	DatabaseURL string `name:"database-url" env:"CAUSALITY_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"PostgreSQL to use (default: one of its own, in the data directory)."`
+	PostgresBin string `name:"postgres-bin" env:"CAUSALITY_POSTGRES_BIN" placeholder:"DIR" help:"Directory of pg_ctl and postgres (default: found)."`
+	ObjectStore string `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path, or s3://bucket/prefix?region=…&endpoint=…&path_style=…&sse=AES256|aws:kms&kms_key=… with the credentials of the AWS_* variables or profile (default: lake/objects in the data directory)."`
+	LogLevel    string `name:"log-level" env:"CAUSALITY_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+	LogFormat   string `name:"log-format" env:"CAUSALITY_LOG_FORMAT" default:"text" enum:"text,json" help:"text or json."`
+}
+
 // Config is everything that can be configured. The tags name each flag, its
 // variables and its meaning; a YAML key is the flag's name. Zero values of the
 // sink's limits select the lake's own.
 type Config struct {
-	Data   string `name:"data" env:"CAUSALITY_DATA" placeholder:"DIR" help:"Data directory (default: ${data_default})."`
+	Stores
+
 	Listen string `name:"listen" env:"CAUSALITY_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the web app and the API."`
 	Roles  string `name:"roles" env:"CAUSALITY_ROLES" default:"all" help:"What this process does: all, or some of ingest (takes events), sink (lands them in the lake), api (web app, questions, settings) and worker (compaction, retention, erasure, publication), with commas between them. Processes with parts of the roles share --database-url, the stream and --object-store."`
 
@@ -33,15 +45,12 @@ type Config struct {
 	SDKPaths    []string `name:"sdk-path" env:"CAUSALITY_SDK_PATH" placeholder:"PATH" help:"Another address of the browser SDK's script, for ad blockers, such as /assets/a.js; what it loads stands beside it, as a-core.js, a-worker.js and a.wasm. May be given several times; snippets name the first. /sdk/causality.js always answers."`
 	IngestPaths []string `name:"ingest-path" env:"CAUSALITY_INGEST_PATH" placeholder:"PATH" help:"Another address of the ingest paths, for ad blockers, such as /c: it takes what the RPC and /v1/batch take, and /c/events and /c/batch what /v1/events and /v1/batch take. May be given several times; snippets name the first."`
 
-	DatabaseURL   string   `name:"database-url" env:"CAUSALITY_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"PostgreSQL to use (default: one of its own, in the data directory)."`
-	PostgresBin   string   `name:"postgres-bin" env:"CAUSALITY_POSTGRES_BIN" placeholder:"DIR" help:"Directory of pg_ctl and postgres (default: found)."`
 	NatsURL       string   `name:"nats-url" env:"CAUSALITY_NATS_URL" placeholder:"URL" help:"NATS with JetStream to use, or several servers of one cluster with commas between them (default: embedded)."`
 	NatsListen    string   `name:"nats-listen" env:"CAUSALITY_NATS_LISTEN" placeholder:"ADDR" help:"Address on which the embedded stream serves the other processes of this installation, who name it in --nats-url; goes with --nats-cluster."`
 	NatsCluster   string   `name:"nats-cluster" env:"CAUSALITY_NATS_CLUSTER" placeholder:"ADDR" help:"Address on which the embedded stream meets those of --nats-peers: three of them keep every event three times and go on when one is lost."`
 	NatsPeers     []string `name:"nats-peers" env:"CAUSALITY_NATS_PEERS" placeholder:"ADDR" help:"The --nats-cluster addresses of all three, this one's too."`
 	NatsToken     string   `name:"nats-token" env:"CAUSALITY_NATS_TOKEN" placeholder:"SECRET" help:"What whoever connects to --nats-listen or --nats-cluster must know; better given in the environment."`
 	StreamShards  int      `name:"stream-shards" env:"CAUSALITY_STREAM_SHARDS" placeholder:"N" help:"Parts of the stream, by app, that sinks share out; the same on every process (default: 1)."`
-	ObjectStore   string   `name:"object-store" env:"CAUSALITY_OBJECT_STORE" placeholder:"URL" help:"Where Parquet objects live: file:///absolute/path, or s3://bucket/prefix?region=…&endpoint=…&path_style=…&sse=AES256|aws:kms&kms_key=… with the credentials of the AWS_* variables or profile (default: lake/objects in the data directory)."`
 	ObjectCache   int64    `name:"object-cache-bytes" env:"CAUSALITY_OBJECT_CACHE_BYTES" placeholder:"N" help:"Bytes of an s3 store's objects that are kept in the data directory for questions (default: 20 GiB or a tenth of the disk, the smaller)."`
 	QueryEngine   string   `name:"query-engine" env:"CAUSALITY_QUERY_ENGINE" default:"duckdb" enum:"duckdb,trino" help:"What answers questions: duckdb, or trino at --trino-url, which needs a process with --publish iceberg."`
 	Publish       string   `name:"publish" env:"CAUSALITY_PUBLISH" placeholder:"iceberg" help:"Mirror the lake into Iceberg tables for Trino and others: iceberg (default: not)."`
@@ -55,9 +64,6 @@ type Config struct {
 	SinkMaxAge     time.Duration `name:"sink-max-age" env:"CAUSALITY_SINK_MAX_AGE" placeholder:"DURATION" help:"Longest that an event waits for its object (default: 1s)."`
 	StreamMaxBytes int64         `name:"stream-max-bytes" env:"CAUSALITY_STREAM_MAX_BYTES" placeholder:"N" help:"Bytes that the stream may hold before ingest answers 503 (default: 8 GiB)."`
 	QueryMemory    int64         `name:"query-memory" env:"CAUSALITY_QUERY_MEMORY" placeholder:"BYTES" help:"Memory that one query may use (default: an eighth of the machine, at least 512 MiB)."`
-
-	LogLevel  string `name:"log-level" env:"CAUSALITY_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
-	LogFormat string `name:"log-format" env:"CAUSALITY_LOG_FORMAT" default:"text" enum:"text,json" help:"text or json."`
 }
 
 // DefaultDataDir is where the user's applications keep their data, with our name.
