@@ -153,7 +153,11 @@ func (h *Handler) ReplayDeadLetters(ctx context.Context, req *connect.Request[la
 	if err := identity.RequireManager(ctx, "replay dead letters"); err != nil {
 		return nil, err
 	}
-	done, err := h.lake.ReplayDeadLetters(ctx, operates(ctx), numbersOf(req.Msg.GetNumbers()))
+	numbers, err := numbersOf(req.Msg.GetNumbers())
+	if err != nil {
+		return nil, err
+	}
+	done, err := h.lake.ReplayDeadLetters(ctx, operates(ctx), numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -165,19 +169,27 @@ func (h *Handler) DropDeadLetters(ctx context.Context, req *connect.Request[lake
 	if err := identity.RequireManager(ctx, "drop dead letters"); err != nil {
 		return nil, err
 	}
-	letters, events, err := h.lake.DropDeadLetters(ctx, operates(ctx), numbersOf(req.Msg.GetNumbers()))
+	numbers, err := numbersOf(req.Msg.GetNumbers())
+	if err != nil {
+		return nil, err
+	}
+	letters, events, err := h.lake.DropDeadLetters(ctx, operates(ctx), numbers)
 	if err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&lakev1.DropDeadLettersResponse{Dropped: float64(letters), Events: float64(events)}), nil
 }
 
-func numbersOf(numbers []float64) []uint64 {
+// numbersOf refuses what is no number of a letter: one that is nearly another's
+// must not drop that.
+func numbersOf(numbers []float64) ([]uint64, error) {
 	out := make([]uint64, len(numbers))
 	for i, n := range numbers {
-		out[i] = uint64(max(n, 0))
+		if out[i] = uint64(max(n, 0)); n < 1 || n > 1<<53 || float64(out[i]) != n {
+			return nil, fault.InvalidField("numbers", "%v is no number of a dead letter; list them with: causality lake dead-letters list", n)
+		}
 	}
-	return out
+	return out, nil
 }
 
 func instant(t time.Time) string {
