@@ -90,7 +90,7 @@ func (l *Lake) restoreErasure(ctx context.Context, log *eraseLog) error {
 }
 
 // returned lists the finished erasures of an app whose events are in the store
-// again.
+// again, be it in objects that the rebuild found superfluous and did not list.
 func (l *Lake) returned(ctx context.Context, workspaceID, appID string) ([]*erasure, error) {
 	all, err := l.readErasures(ctx, `app_id = $2 AND active_at IS NOT NULL AND state = 'done'`, appID)
 	if err != nil || len(all) == 0 {
@@ -100,6 +100,12 @@ func (l *Lake) returned(ctx context.Context, workspaceID, appID string) ([]*eras
 	if err != nil {
 		return nil, err
 	}
+	live := len(entries)
+	unlisted, err := l.unlistedEvents(ctx, workspaceID, appID)
+	if err != nil {
+		return nil, err
+	}
+	entries = append(entries, unlisted...)
 	people := target{keys: map[int64]struct{}{}} // all of them: most objects hold none
 	targets := make([]*target, len(all))
 	found := make([]bool, len(all))
@@ -131,6 +137,9 @@ func (l *Lake) returned(ctx context.Context, workspaceID, appID string) ([]*eras
 			}
 			return nil
 		})
+		if i >= live && errors.Is(err, objstore.ErrNotFound) {
+			continue // it was collected meanwhile
+		}
 		if err != nil {
 			return nil, fmt.Errorf("scan %s: %w", o.Key, err)
 		}
@@ -152,4 +161,27 @@ func (l *Lake) returned(ctx context.Context, workspaceID, appID string) ([]*eras
 		}
 	}
 	return again, nil
+}
+
+// unlistedEvents reads the rows of an app's objects of events that the manifest
+// does not name. One that cannot be read was told of by the rebuild, and stays.
+func (l *Lake) unlistedEvents(ctx context.Context, workspaceID, appID string) (entries []entry, err error) {
+	var keys []string
+	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		keys, err = l.unlisted(ctx, tx, workspaceID, appID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		e, err := l.readEntry(ctx, key)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err == nil && e.Kind == kindEvents {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
 }

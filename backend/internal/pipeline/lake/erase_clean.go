@@ -369,7 +369,7 @@ func (l *Lake) eraseOrphans(ctx context.Context, e *erasure) error {
 		if _, err := tx.Exec(ctx, `SELECT FROM lake_apps WHERE workspace_id = $1 AND app_id = $2 FOR UPDATE`, e.workspaceID, e.AppID); err != nil {
 			return fmt.Errorf("lock app: %w", err)
 		}
-		unlisted, err := l.unlisted(ctx, tx, e)
+		unlisted, err := l.unlisted(ctx, tx, e.workspaceID, e.AppID)
 		if err != nil {
 			return err
 		}
@@ -410,8 +410,8 @@ func (l *Lake) eraseOrphans(ctx context.Context, e *erasure) error {
 }
 
 // unlisted lists the app's objects in the store that the manifest does not name.
-func (l *Lake) unlisted(ctx context.Context, tx pgx.Tx, e *erasure) ([]string, error) {
-	rows, err := tx.Query(ctx, `SELECT key FROM lake_objects WHERE workspace_id = $1 AND app_id = $2`, e.workspaceID, e.AppID)
+func (l *Lake) unlisted(ctx context.Context, tx pgx.Tx, workspaceID, appID string) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT key FROM lake_objects WHERE workspace_id = $1 AND app_id = $2`, workspaceID, appID)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
@@ -421,7 +421,7 @@ func (l *Lake) unlisted(ctx context.Context, tx pgx.Tx, e *erasure) ([]string, e
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
 	var unlisted []string
-	for object, err := range l.cfg.Objects.List(ctx, appPrefix(e.AppID)) {
+	for object, err := range l.cfg.Objects.List(ctx, appPrefix(appID)) {
 		if err != nil {
 			return nil, err
 		}

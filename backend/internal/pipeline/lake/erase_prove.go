@@ -27,7 +27,7 @@ func (l *Lake) prove(ctx context.Context, e *erasure) (*eraseProof, error) {
 		if entries, err = entriesOf(ctx, tx, e.workspaceID, e.AppID); err != nil {
 			return err
 		}
-		if unlisted, err = l.unlisted(ctx, tx, e); err != nil {
+		if unlisted, err = l.unlisted(ctx, tx, e.workspaceID, e.AppID); err != nil {
 			return err
 		}
 		refused, err := refusedOf(ctx, tx, e)

@@ -480,6 +480,9 @@ func TestAnOldBackupDoesNotBringErasedEventsBack(t *testing.T) {
 			h.rebuild()
 			h.settle()
 			h.holds(h.app, idsOf(c.others))
+			if files := h.mentions([]string{secret}, annKeys...); len(files) > 0 {
+				t.Errorf("what the backup brought back stands in %q", files)
+			}
 			h.send(stream.Live, c.ann...)
 			h.send(stream.Live, visit(90_001, "ann-phone", ""))
 			h.settle()
