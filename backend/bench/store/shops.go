@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,10 +26,10 @@ type shops struct {
 	world  *demo.World
 	copies int
 
-	day    int // of today
-	copied int // copies of today that were told
-	told   int // events of the next copy that were told
-	today  []demo.Event
+	day    int           // of today
+	copied int           // copies of today that were told
+	told   int           // events of the next copy that were told
+	today  []event.Event // of the first copy
 	random *rand.Rand
 }
 
@@ -40,21 +40,34 @@ func newShops(days int, events int64, app tenancy.App) *shops {
 		one += int64(len(whole.Events(day)))
 	}
 	s := &shops{app: app, world: demo.NewWorld(start), copies: int((events + one - 1) / one), random: rand.New(rand.NewPCG(1, 2))}
-	s.today = s.world.Events(0)
+	s.begin(0)
 	return s
 }
 
-// next is the next event and the copy of the shop that it happened in.
-func (s *shops) next() (*demo.Event, int) {
+// begin makes a day's events, once for all copies.
+func (s *shops) begin(day int) {
+	s.day = day
+	s.today = s.today[:0]
+	for _, e := range s.world.Events(day) {
+		s.today = append(s.today, accepted(&e))
+	}
+}
+
+// next is the next event, of somebody of the copy that it happened in.
+func (s *shops) next() event.Event {
 	for s.told == len(s.today) {
 		s.told, s.copied = 0, s.copied+1
 		if s.copied == s.copies {
-			s.copied, s.day = 0, s.day+1
-			s.today = s.world.Events(s.day)
+			s.copied = 0
+			s.begin(s.day + 1)
 		}
 	}
 	s.told++
-	return &s.today[s.told-1], s.copied
+	e := s.today[s.told-1]
+	e.UserID, e.AnonymousID, e.SessionID = mine(e.UserID, s.copied), mine(e.AnonymousID, s.copied), mine(e.SessionID, s.copied)
+	binary.BigEndian.PutUint64(e.ID[:], uint64(e.TS.UnixMilli())<<16|0x7000|uint64(s.random.Uint32()&0xfff))
+	binary.BigEndian.PutUint64(e.ID[8:], s.random.Uint64()&^(3<<62)|1<<63)
+	return e
 }
 
 // publish puts the next n events into the stream.
@@ -64,8 +77,7 @@ func (s *shops) publish(ctx context.Context, into *stream.Stream, n int64) error
 	for n > 0 && ctx.Err() == nil {
 		batch := &stream.Batch{WorkspaceID: s.app.WorkspaceID, AppID: s.app.ID, Library: "causality-go", LibraryVersion: "1.0.0"}
 		for range min(n, perMessage) {
-			e, shop := s.next()
-			batch.Events = append(batch.Events, s.event(e, shop))
+			batch.Events = append(batch.Events, s.next())
 		}
 		n -= int64(len(batch.Events))
 		batch.ReceivedAt = batch.Events[len(batch.Events)-1].TS.Add(time.Second)
@@ -77,12 +89,9 @@ func (s *shops) publish(ctx context.Context, into *stream.Stream, n int64) error
 	return group.Wait()
 }
 
-// event is a shop's event as the front door leaves it, of somebody of that copy.
-func (s *shops) event(e *demo.Event, shop int) event.Event {
-	out := event.Event{Type: event.Track, Name: e.Name, TS: e.Time.UTC().Truncate(time.Microsecond), UserID: mine(e.UserID, shop),
-		AnonymousID: mine(e.AnonymousID, shop), SessionID: mine(e.SessionID, shop)}
-	binary.BigEndian.PutUint64(out.ID[:], uint64(out.TS.UnixMilli())<<16|0x7000|uint64(s.random.Uint32()&0xfff))
-	binary.BigEndian.PutUint64(out.ID[8:], s.random.Uint64()&^(3<<62)|1<<63)
+// accepted is a shop's event as the front door leaves it, but for its id.
+func accepted(e *demo.Event) event.Event {
+	out := event.Event{Type: event.Track, Name: e.Name, TS: e.Time.UTC().Truncate(time.Microsecond), UserID: e.UserID, AnonymousID: e.AnonymousID, SessionID: e.SessionID}
 	properties := make(map[string]any, len(e.Properties))
 	for _, p := range e.Properties {
 		properties[p.Name] = p.Value
@@ -115,7 +124,7 @@ func mine(id string, shop int) string {
 	if id == "" || shop == 0 {
 		return id
 	}
-	return fmt.Sprintf("%s-%d", id, shop)
+	return id + "-" + strconv.Itoa(shop)
 }
 
 func text(v any) string {
