@@ -408,8 +408,7 @@ func (l *Lake) compactOnce(ctx context.Context, workspaceID, appID string, optio
 		if err := tx.QueryRow(ctx, `SELECT time_zone FROM apps WHERE workspace_id = $1 AND app_id = $2`, workspaceID, appID).Scan(&c.zone); err != nil {
 			return fmt.Errorf("read the app's time zone: %w", err)
 		}
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM erasures WHERE workspace_id = $1 AND app_id = $2 AND state NOT IN ('requested', 'done'))`,
-			workspaceID, appID).Scan(&resting); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT `+restsForErasure, workspaceID, appID).Scan(&resting); err != nil {
 			return fmt.Errorf("look for erasures: %w", err)
 		}
 		head, list, err = l.readListing(ctx, tx, workspaceID, appID)

@@ -1,7 +1,8 @@
 // Package lake turns the stream into Parquet objects and knows which of them
 // count. It owns the layout of objects, the manifest in PostgreSQL, the sink
-// with its dedupe and person links, compaction, and the checking and rebuilding
-// of all these. It refuses to know how questions are asked: they get a Snapshot.
+// with its dedupe and person links, compaction, retention and erasure, the
+// mirror in Iceberg, and the checking and rebuilding of all these. It refuses to
+// know how questions are asked: they get a Snapshot.
 package lake
 
 import (

@@ -333,5 +333,3 @@ func (l *leases) among(keys []string) map[string]struct{} {
 	}
 	return held
 }
-
-func (l *leases) isHeld(key string) bool { return len(l.among([]string{key})) > 0 }

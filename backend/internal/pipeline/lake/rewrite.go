@@ -498,7 +498,7 @@ func (l *Lake) deriveProjections(ctx context.Context, workspaceID, appID, object
 	return err
 }
 
-// moved counts the rows of an object that links have moved, or may have: rows of
+// countMoved counts the rows of an object that links have moved, or may have: rows of
 // ids whose links were corrected count whether their key changes or not.
 func (l *Lake) countMoved(ctx context.Context, key string, links *Links, pace func(context.Context) error) (moved int64, err error) {
 	err = l.withFile(ctx, key, func(file *parquetv1.File) error {

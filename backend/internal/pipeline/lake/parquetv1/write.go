@@ -11,7 +11,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/columnar"
@@ -325,13 +324,6 @@ func textOf(e *event.Event, column int) *string {
 		return &e.PreviousID
 	}
 	panic("parquetv1: column " + strconv.Itoa(column) + " is not optional text")
-}
-
-func key(k int64, column int) parquet.Value {
-	if k == 0 {
-		return parquet.NullValue().Level(0, 0, column)
-	}
-	return parquet.Int64Value(k).Level(0, 1, column)
 }
 
 // bytesOf views a string as bytes without copying; the dictionary copies what

@@ -19,7 +19,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -40,9 +39,8 @@ type Server struct {
 	Bucket string
 	Proxy  *Proxy // between the URL's endpoint and the server
 
-	direct  string
-	process *exec.Cmd
-	client  *s3.Client
+	direct string
+	client *s3.Client
 }
 
 // Start runs a server until the test ends. What it takes is said if versitygw
@@ -71,7 +69,7 @@ func Start(t testing.TB) *Server {
 	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = command.Wait() }()
-	s := &Server{Bucket: "lake", direct: "http://" + port, process: command}
+	s := &Server{Bucket: "lake", direct: "http://" + port}
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
 		<-ended
@@ -111,14 +109,6 @@ func (s *Server) URL(prefix string) string {
 
 // Client talks to the server itself, past the proxy.
 func (s *Server) Client() *s3.Client { return s.client }
-
-// Pause stops the server's process, so that requests hang; resume goes on.
-func (s *Server) Pause() (resume func(), err error) {
-	if err := s.process.Process.Signal(syscall.SIGSTOP); err != nil {
-		return nil, err
-	}
-	return func() { _ = s.process.Process.Signal(syscall.SIGCONT) }, nil
-}
 
 // Put writes an object past the store.
 func (s *Server) Put(ctx context.Context, key string, data []byte) error {

@@ -1137,9 +1137,7 @@ func (x *PublishRequest) GetRebuild() bool {
 
 type PublishResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Objects       float64                `protobuf:"fixed64,1,opt,name=objects,proto3" json:"objects,omitempty"` // published so far
-	ObjectsTotal  float64                `protobuf:"fixed64,2,opt,name=objects_total,json=objectsTotal,proto3" json:"objects_total,omitempty"`
-	Done          bool                   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	Done          bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1172,20 +1170,6 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
 	return file_causality_lake_v1_lake_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *PublishResponse) GetObjects() float64 {
-	if x != nil {
-		return x.Objects
-	}
-	return 0
-}
-
-func (x *PublishResponse) GetObjectsTotal() float64 {
-	if x != nil {
-		return x.ObjectsTotal
-	}
-	return 0
 }
 
 func (x *PublishResponse) GetDone() bool {
@@ -2269,11 +2253,9 @@ const file_causality_lake_v1_lake_proto_rawDesc = "" +
 	"\x0eremoved_events\x18\x06 \x01(\x01R\rremovedEvents\x12\x18\n" +
 	"\aproblem\x18\a \x01(\tR\aproblem\"*\n" +
 	"\x0ePublishRequest\x12\x18\n" +
-	"\arebuild\x18\x01 \x01(\bR\arebuild\"d\n" +
-	"\x0fPublishResponse\x12\x18\n" +
-	"\aobjects\x18\x01 \x01(\x01R\aobjects\x12#\n" +
-	"\robjects_total\x18\x02 \x01(\x01R\fobjectsTotal\x12\x12\n" +
-	"\x04done\x18\x03 \x01(\bR\x04done\"\xb4\x01\n" +
+	"\arebuild\x18\x01 \x01(\bR\arebuild\"%\n" +
+	"\x0fPublishResponse\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\bR\x04done\"\xb4\x01\n" +
 	"\fEraseRequest\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x12!\n" +
