@@ -68,7 +68,7 @@ func (l *Lake) collectGarbage(ctx context.Context, before time.Time) error {
 		if err != nil {
 			return fmt.Errorf("list garbage: %w", err)
 		}
-		held := l.leases.among(keys)
+		held := l.holds.among(keys)
 		gone := keys[:0]
 		for _, key := range keys {
 			if _, ok := held[key]; ok {

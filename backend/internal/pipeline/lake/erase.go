@@ -332,7 +332,7 @@ func (l *Lake) CountErase(ctx context.Context, request EraseRequest) (counts Era
 	for i := range entries {
 		keys = append(keys, entries[i].Key)
 	}
-	defer l.leases.hold(keys)()
+	defer l.holds.hold(keys)()
 	for i := range entries {
 		if entries[i].Kind != kindEvents || !t.overlaps(&entries[i]) {
 			continue

@@ -257,6 +257,14 @@ func (l *Lake) forgetEverywhere(ctx context.Context, appID string, keys []string
 	if err != nil {
 		return nil, fmt.Errorf("ask replicas to forget: %w", err)
 	}
+	// This replica's own part is done here: a start that settles a restored backup
+	// comes by before anything runs in the background.
+	if err := l.forgetHere(ctx, appID, keys); err != nil {
+		return nil, err
+	}
+	if err := l.acknowledge(ctx, id); err != nil {
+		return nil, fmt.Errorf("ask replicas to forget: %w", err)
+	}
 	for deadline := time.Now().Add(forgetPatience + forgetPatience/2); ; {
 		alive, err := l.cfg.Leases.Replicas(ctx)
 		if err != nil {
@@ -312,15 +320,20 @@ func (l *Lake) forgetInBackground(ctx context.Context) {
 			if err = l.forgetHere(ctx, r.appID, r.keys); err != nil {
 				break
 			}
-			err = l.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
-				_, err := tx.Exec(ctx, `UPDATE lake_forgets SET forgotten_by = forgotten_by || $2::text WHERE forget_id = $1 AND NOT forgotten_by @> ARRAY[$2]`, r.id, self)
-				return err
-			})
+			err = l.acknowledge(ctx, r.id)
 		}
 		if err != nil && ctx.Err() == nil {
 			l.log.WarnContext(ctx, "caches could not be let go of; trying again", "err", err)
 		}
 	}
+}
+
+// acknowledge notes that this replica has let go of what it was asked to.
+func (l *Lake) acknowledge(ctx context.Context, id int64) error {
+	return l.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
+		_, err := tx.Exec(ctx, `UPDATE lake_forgets SET forgotten_by = forgotten_by || $2::text WHERE forget_id = $1 AND NOT forgotten_by @> ARRAY[$2]`, id, l.cfg.Leases.ID())
+		return err
+	})
 }
 
 // forgetHere lets go of what this process keeps of an app. It waits for the
@@ -329,7 +342,7 @@ func (l *Lake) forgetHere(ctx context.Context, appID string, keys []string) erro
 	l.links.forget(appID)
 	l.resolve.forget(appID)
 	l.cfg.Catalog.Forget(appID)
-	for deadline := time.Now().Add(l.cfg.ForgetPatience); len(l.leases.among(keys)) > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(l.cfg.ForgetPatience); len(l.holds.among(keys)) > 0 && time.Now().Before(deadline); {
 		if !sleep(ctx, landPoll) {
 			return ctx.Err()
 		}

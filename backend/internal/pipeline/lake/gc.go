@@ -82,7 +82,7 @@ func (l *Lake) collectGarbageNow(ctx context.Context, workspaceID, appID string,
 		for i := range all {
 			keys[i] = all[i].key
 		}
-		held := l.leases.among(keys)
+		held := l.holds.among(keys)
 		var gone []string
 		for _, g := range all {
 			c := Collected{Key: g.key, Bytes: sizes[g.key]}

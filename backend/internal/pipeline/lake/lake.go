@@ -99,10 +99,10 @@ type Lake struct {
 	log  *slog.Logger
 	seen *seen.Store
 
-	sinks  map[stream.Lane]*sink
-	lag    lagMeter
-	leases leases
-	links  linkCache
+	sinks map[stream.Lane]*sink
+	lag   lagMeter
+	holds holds
+	links linkCache
 
 	listings listings
 	resolve  resolver

@@ -243,7 +243,7 @@ func (l *Lake) Snapshot(ctx context.Context, appID string, from, to time.Time) (
 			keys = append(keys, snapshot.Objects[i].Projections[j].Key)
 		}
 	}
-	snapshot.release = l.leases.hold(keys)
+	snapshot.release = l.holds.hold(keys)
 	if remote, ok := l.cfg.Objects.(objstore.Remote); ok {
 		release, unpin := snapshot.release, remote.Pin(keys)
 		snapshot.release = func() { release(); unpin() }
@@ -292,39 +292,39 @@ func orNil(t time.Time) *time.Time {
 	return &t
 }
 
-// leases know which objects questions may read. An object of a snapshot was live
+// holds know which objects questions may read. An object of a snapshot was live
 // when the manifest was read, and garbage is kept for a while, so there is no
 // gap between reading and holding.
-type leases struct {
+type holds struct {
 	mu   sync.Mutex
 	held map[*[]string]struct{} // the keys of each question: holding many must be cheap, looking is rare
 }
 
-func (l *leases) hold(keys []string) (release func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held == nil {
-		l.held = map[*[]string]struct{}{}
+func (h *holds) hold(keys []string) (release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held == nil {
+		h.held = map[*[]string]struct{}{}
 	}
 	holding := &keys
-	l.held[holding] = struct{}{}
+	h.held[holding] = struct{}{}
 	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.held, holding)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.held, holding)
 	}
 }
 
 // among picks those of keys that some question holds.
-func (l *leases) among(keys []string) map[string]struct{} {
+func (h *holds) among(keys []string) map[string]struct{} {
 	asked := make(map[string]struct{}, len(keys))
 	for _, key := range keys {
 		asked[key] = struct{}{}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	held := map[string]struct{}{}
-	for holding := range l.held {
+	for holding := range h.held {
 		for _, key := range *holding {
 			if _, ok := asked[key]; ok {
 				held[key] = struct{}{}

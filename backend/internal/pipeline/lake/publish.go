@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,13 +30,11 @@ import (
 )
 
 const (
-	// PublicationCatalog is the name of the catalog, PublicationNamespace that of
-	// the schema that its tables are in.
-	PublicationCatalog   = "causality"
-	PublicationNamespace = "lake"
-	// SequenceProperty is the table property that numbers what was mirrored. Both
+	icebergCatalog   = "causality" // the name under which the tables are in the catalog
+	icebergNamespace = "lake"      // the schema that they are in
+	// sequenceProperty is the table property that numbers what was mirrored. Both
 	// tables have the same number whenever they are read at one instant.
-	SequenceProperty = "causality.manifest-seq"
+	sequenceProperty = "causality.manifest-seq"
 
 	icebergPrefix = "iceberg/" // of the keys of the publication's own objects
 	icebergSchema = "iceberg"  // of its tables in PostgreSQL
@@ -87,21 +86,7 @@ type Publication struct {
 	links    *iceberg.Table
 	aliveAt  time.Time // this process's clock
 
-	mu     sync.Mutex
-	status PublicationStatus
-}
-
-// PublicationStatus says how the publication of this process does.
-type PublicationStatus struct {
-	Sequence    int64
-	Objects     int64
-	Behind      time.Duration // since when the oldest change waits that was seen; 0: none waits
-	CommittedAt time.Time     // of the last commit of this process
-	LastCommit  time.Duration // how long it took
-	LastDelay   time.Duration // from when a change was seen to its commit
-	Err         error         // of the last round; nil: it went well
-
-	behindSince time.Time
+	trouble atomic.Pointer[error] // of this process's last round; nil: it went well
 }
 
 // NewPublication checks the configuration. Nothing happens before Run.
@@ -125,7 +110,7 @@ func NewPublication(cfg PublicationConfig) (*Publication, error) {
 	return &Publication{
 		cfg: cfg, log: cfg.Logger,
 		warehouse: iceberg.Warehouse{Objects: cfg.Objects, Root: cfg.Root, Prefix: icebergPrefix},
-		catalog:   iceberg.Catalog{Schema: icebergSchema, Name: PublicationCatalog},
+		catalog:   iceberg.Catalog{Schema: icebergSchema, Name: icebergCatalog},
 	}, nil
 }
 
@@ -163,9 +148,6 @@ func (p *Publication) Rebuild(ctx context.Context) error {
 	}
 	return p.round(ctx, roundOptions{rebuild: true})
 }
-
-// Publish mirrors what the manifest holds now.
-func (p *Publication) Publish(ctx context.Context) error { return p.round(ctx, roundOptions{}) }
 
 // Forget publishes an app as its manifest stands and removes what was before:
 // earlier snapshots of the tables and every file that mentions or holds what is
@@ -229,17 +211,6 @@ func (p *Publication) Instant(ctx context.Context, appID string) (PublishedInsta
 	return i, nil
 }
 
-// Status says how it goes in this process, without asking anything.
-func (p *Publication) Status() PublicationStatus {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.status
-	if !s.behindSince.IsZero() {
-		s.Behind = time.Since(s.behindSince)
-	}
-	return s
-}
-
 type roundOptions struct {
 	rebuild bool
 	forget  string // an app
@@ -253,9 +224,10 @@ func (p *Publication) round(ctx context.Context, options roundOptions) (err erro
 	p.working.Lock()
 	defer p.working.Unlock()
 	defer func() {
-		p.mu.Lock()
-		p.status.Err = err
-		p.mu.Unlock()
+		p.trouble.Store(nil)
+		if err != nil {
+			p.trouble.Store(&err)
+		}
 	}()
 	for try := 1; ; try++ {
 		again := false
@@ -326,7 +298,6 @@ func (p *Publication) try(ctx context.Context, options roundOptions) (again bool
 	if err != nil {
 		return false, err
 	}
-	p.noteBehind(len(found.apps) > 0)
 	if err := p.load(ctx, found, &options); err != nil {
 		return false, err
 	}
@@ -338,39 +309,13 @@ func (p *Publication) try(ctx context.Context, options roundOptions) (again bool
 		}
 		return false, p.deleteObsolete(ctx, expire)
 	}
-	began := time.Now()
 	if err := p.commit(ctx, found, options); err != nil {
 		return false, err
 	}
-	p.noteCommit(began, found.more)
 	if options.forget != "" {
 		expire = time.Time{}
 	}
 	return found.more, p.deleteObsolete(ctx, expire)
-}
-
-func (p *Publication) noteBehind(behind bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if behind && p.status.behindSince.IsZero() {
-		p.status.behindSince = time.Now()
-	} else if !behind {
-		p.status.behindSince = time.Time{}
-	}
-}
-
-func (p *Publication) noteCommit(began time.Time, more bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := &p.status
-	s.Sequence, s.CommittedAt, s.LastCommit = p.sequence, time.Now(), time.Since(began)
-	s.Objects = p.events.Objects()
-	if !s.behindSince.IsZero() {
-		s.LastDelay = time.Since(s.behindSince)
-	}
-	if !more {
-		s.behindSince = time.Time{}
-	}
 }
 
 // look reads, at one instant, what the tables lack.
@@ -388,7 +333,7 @@ func (p *Publication) look(ctx context.Context, options roundOptions) (*pending,
 			return fmt.Errorf("read what is published: %w", err)
 		}
 		for _, table := range []string{"events", "links"} {
-			if found.current[table], err = p.catalog.Current(ctx, tx, PublicationNamespace, table); err != nil {
+			if found.current[table], err = p.catalog.Current(ctx, tx, icebergNamespace, table); err != nil {
 				return err
 			}
 		}
@@ -642,8 +587,8 @@ func (p *Publication) load(ctx context.Context, found *pending, options *roundOp
 		return nil
 	}
 	var err error
-	if p.events, err = iceberg.Load(ctx, p.warehouse, PublicationNamespace, "events", found.current["events"]); err == nil {
-		p.links, err = iceberg.Load(ctx, p.warehouse, PublicationNamespace, "links", found.current["links"])
+	if p.events, err = iceberg.Load(ctx, p.warehouse, icebergNamespace, "events", found.current["events"]); err == nil {
+		p.links, err = iceberg.Load(ctx, p.warehouse, icebergNamespace, "links", found.current["links"])
 	}
 	p.sequence = found.sequence
 	if errors.Is(err, objstore.ErrNotFound) || errors.Is(err, iceberg.ErrForeign) {
@@ -671,8 +616,8 @@ func (p *Publication) renew() error {
 	if err != nil {
 		return err
 	}
-	if p.events, err = iceberg.New(p.warehouse, PublicationNamespace, "events", columns); err == nil {
-		p.links, err = iceberg.New(p.warehouse, PublicationNamespace, "links", linkColumns)
+	if p.events, err = iceberg.New(p.warehouse, icebergNamespace, "events", columns); err == nil {
+		p.links, err = iceberg.New(p.warehouse, icebergNamespace, "links", linkColumns)
 	}
 	return err
 }
@@ -685,7 +630,7 @@ func (p *Publication) commit(ctx context.Context, found *pending, options roundO
 	}
 	sequence := strconv.FormatInt(found.sequence+1, 10)
 	base := iceberg.Change{
-		Properties: map[string]string{SequenceProperty: sequence}, Summary: map[string]string{SequenceProperty: sequence},
+		Properties: map[string]string{sequenceProperty: sequence}, Summary: map[string]string{sequenceProperty: sequence},
 		At: found.now, Expire: found.now.Add(-p.cfg.Retain), Forget: options.forget != "" || found.lapsed,
 	}
 	events, links := base, base
@@ -802,7 +747,7 @@ func (p *Publication) stageLinks(ctx context.Context, a *pendingApp, change *ice
 	if len(a.links) == 0 {
 		return nil
 	}
-	file := iceberg.File{Key: icebergPrefix + PublicationNamespace + "/links-data/app_id=" + a.appID + "/" + uuid.NewString() + ".parquet",
+	file := iceberg.File{Key: icebergPrefix + icebergNamespace + "/links-data/app_id=" + a.appID + "/" + uuid.NewString() + ".parquet",
 		Partition: a.appID, Rows: int64(len(a.links)), Bounds: map[string]iceberg.Bounds{"app_id": {Lower: []byte(a.appID), Upper: []byte(a.appID)}}}
 	var err error
 	file.Bytes, err = written.objects.Create(ctx, file.Key, func(out io.Writer) error {
@@ -888,8 +833,8 @@ func (p *Publication) drop(ctx context.Context) error {
 	err := p.cfg.DB.TxAll(ctx, func(ctx context.Context, tx tenancy.ScopedTx) error {
 		batch := &pgx.Batch{}
 		batch.Queue(`UPDATE iceberg.publication SET sequence = sequence + 1, events_snapshot = 0, links_snapshot = 0, promoted = '[]' WHERE sequence > 0`)
-		batch.Queue(`DELETE FROM iceberg.iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2`, p.catalog.Name, PublicationNamespace)
-		batch.Queue(`DELETE FROM iceberg.iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2`, p.catalog.Name, PublicationNamespace)
+		batch.Queue(`DELETE FROM iceberg.iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2`, p.catalog.Name, icebergNamespace)
+		batch.Queue(`DELETE FROM iceberg.iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2`, p.catalog.Name, icebergNamespace)
 		batch.Queue(`DELETE FROM iceberg.published_apps`)
 		batch.Queue(`DELETE FROM iceberg.published_objects`)
 		batch.Queue(`UPDATE iceberg.files SET removed_at = now() WHERE removed_at IS NULL`)
@@ -967,10 +912,10 @@ func (p *Publication) health(ctx context.Context) Status {
 		return status
 	}
 	status.Figures = []Figure{{"commits", float64(sequence), "commits"}, {"last commit", committed, "seconds"}, {"apps behind", float64(behind), "apps"}}
-	switch trouble := p.Status().Err; {
+	switch trouble := p.trouble.Load(); {
 	case trouble != nil:
 		status.State = "degraded"
-		status.Message = fmt.Sprintf("Readers of the Iceberg tables see the lake as it was %.0f s ago, until this is mended: %v.", committed, trouble)
+		status.Message = fmt.Sprintf("Readers of the Iceberg tables see the lake as it was %.0f s ago, until this is mended: %v.", committed, *trouble)
 	case alive > 3*aliveEvery.Seconds():
 		status.State = "degraded"
 		status.Message = "No process publishes: readers of the Iceberg tables see the lake as it was. Start one with the role worker and --publish iceberg."

@@ -47,7 +47,7 @@ func BenchmarkPublication(b *testing.B) {
 				h.exec(`DELETE FROM lake_objects WHERE object_id IN (SELECT object_id FROM lake_objects WHERE app_id = $1 ORDER BY created_at DESC LIMIT 99)`, h.app)
 			}
 			began, before := time.Now(), processorTime()
-			if err := p.Publish(h.ctx); err != nil {
+			if err := p.round(h.ctx, roundOptions{}); err != nil {
 				b.Fatal(err)
 			}
 			took = append(took, time.Since(began))

@@ -48,7 +48,7 @@ func (h *house) published(p *Publication) (events, links *iceberg.Table) {
 	load := func(name string) *iceberg.Table {
 		var location string
 		err := h.db.TxAll(h.ctx, func(ctx context.Context, tx tenancy.ScopedTx) (err error) {
-			location, err = p.catalog.Current(ctx, tx, PublicationNamespace, name)
+			location, err = p.catalog.Current(ctx, tx, icebergNamespace, name)
 			return err
 		})
 		if err != nil {
@@ -57,7 +57,7 @@ func (h *house) published(p *Publication) (events, links *iceberg.Table) {
 		if location == "" {
 			h.t.Fatalf("the catalog does not know %s", name)
 		}
-		table, err := iceberg.Load(h.ctx, p.warehouse, PublicationNamespace, name, location)
+		table, err := iceberg.Load(h.ctx, p.warehouse, icebergNamespace, name, location)
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func (h *house) mirrored(p *Publication) {
 	if !maps.EqualFunc(got, want, slices.Equal) {
 		h.t.Fatalf("lake.events has %v, the manifest %v", got, want)
 	}
-	if a, b := events.Property(SequenceProperty), links.Property(SequenceProperty); a == "" || a != b {
+	if a, b := events.Property(sequenceProperty), links.Property(sequenceProperty); a == "" || a != b {
 		h.t.Errorf("lake.events is of sequence %q, lake.links of %q", a, b)
 	}
 	for _, table := range []*iceberg.Table{events, links} {
@@ -117,7 +117,7 @@ func TestThePublicationIsTheManifest(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	p := h.publication()
-	if err := p.Publish(h.ctx); err != nil { // before there is anything
+	if err := p.round(h.ctx, roundOptions{}); err != nil { // before there is anything
 		t.Fatal(err)
 	}
 	h.mirrored(p)
@@ -128,7 +128,7 @@ func TestThePublicationIsTheManifest(t *testing.T) {
 		h.send(stream.Live, events...)
 		h.sendTo(other, stream.Live, someEvents(10)...)
 		h.settle()
-		if err := p.Publish(h.ctx); err != nil {
+		if err := p.round(h.ctx, roundOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		h.mirrored(p)
@@ -136,31 +136,31 @@ func TestThePublicationIsTheManifest(t *testing.T) {
 	if err := h.lake.Compact(h.ctx, h.app, func(CompactProgress) {}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Publish(h.ctx); err != nil {
+	if err := p.round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	h.mirrored(p)
 	if status := p.health(h.ctx); status.State != "ok" || status.Figures[2].Value != 0 {
 		t.Errorf("after a publication, health is %+v", status)
 	}
-	before := p.Status().Sequence
-	if err := p.Publish(h.ctx); err != nil {
+	before := p.sequence
+	if err := p.round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if now := p.Status().Sequence; now != before {
+	if now := p.sequence; now != before {
 		t.Errorf("publishing nothing moved the sequence from %d to %d", before, now)
 	}
 	// Another process, which knows only what is stored, goes on from there.
 	next := h.publication()
 	h.send(stream.Live, someEvents(5)...)
 	h.settle()
-	if err := next.Publish(h.ctx); err != nil {
+	if err := next.round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	h.mirrored(p)
 	h.send(stream.Live, someEvents(5)...)
 	h.settle()
-	if err := p.Publish(h.ctx); err != nil { // with tables in memory that are old by now
+	if err := p.round(h.ctx, roundOptions{}); err != nil { // with tables in memory that are old by now
 		t.Fatal(err)
 	}
 	h.mirrored(p)
@@ -216,7 +216,7 @@ func TestAnotherIcebergReaderSeesTheSameRowsAndPersons(t *testing.T) {
 	publish := func() {
 		t.Helper()
 		h.settle()
-		if err := p.Publish(h.ctx); err != nil {
+		if err := p.round(h.ctx, roundOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -325,7 +325,7 @@ func TestPromotedPropertiesAreColumnsWhereAllAppsAgree(t *testing.T) {
 	other := h.addApp()
 	columns := func() (names []string) {
 		t.Helper()
-		if err := p.Publish(h.ctx); err != nil {
+		if err := p.round(h.ctx, roundOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		instant, err := p.Instant(h.ctx, h.app)
@@ -365,7 +365,7 @@ func TestPromotedPropertiesAreColumnsWhereAllAppsAgree(t *testing.T) {
 	}
 	h.send(stream.Live, someEvents(10)...)
 	h.settle()
-	if err := p.Publish(h.ctx); err != nil {
+	if err := p.round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	events, _ := h.secondReader(p, "event_id,p_plan", "app_id")
@@ -423,7 +423,7 @@ func TestObjectsOfRetainedSnapshotsAreNotCollected(t *testing.T) {
 		t.Helper()
 		h.send(stream.Live, someEvents(20)...)
 		h.settle()
-		if err := p.Publish(h.ctx); err != nil {
+		if err := p.round(h.ctx, roundOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -476,7 +476,7 @@ func TestAPublicationThatIsGoneHoldsNothing(t *testing.T) {
 	p := h.publication()
 	h.send(stream.Live, someEvents(20)...)
 	h.settle()
-	if err := p.Publish(h.ctx); err != nil {
+	if err := p.round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	events, _ := h.published(p)
@@ -502,7 +502,7 @@ func TestAPublicationThatIsGoneHoldsNothing(t *testing.T) {
 		}
 	}
 	// When it comes back, no snapshot that it can no longer serve is left.
-	if err := h.publication().Publish(h.ctx); err != nil {
+	if err := h.publication().round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	events, _ = h.published(p)
@@ -524,7 +524,7 @@ func TestForgettingLeavesNoTraceOfWhatWasPublished(t *testing.T) {
 				some[0].Type, some[0].AnonymousID = event.Identify, "visitor-of-old"
 				h.send(stream.Live, some...)
 				h.settle()
-				if err := p.Publish(h.ctx); err != nil {
+				if err := p.round(h.ctx, roundOptions{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -540,7 +540,7 @@ func TestForgettingLeavesNoTraceOfWhatWasPublished(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.exec(`DELETE FROM person_links WHERE app_id = $1`, h.app)
-			if err := p.Publish(h.ctx); err != nil { // the leader came first: a manifest tells of removed objects
+			if err := p.round(h.ctx, roundOptions{}); err != nil { // the leader came first: a manifest tells of removed objects
 				t.Fatal(err)
 			}
 			forgetting := h.publication() // another process
@@ -594,7 +594,7 @@ func TestForgettingLeavesNoTraceOfWhatWasPublished(t *testing.T) {
 				return
 			}
 			h.mirrored(p)
-			if err := p.Publish(h.ctx); err != nil { // the process that knows the tables from before
+			if err := p.round(h.ctx, roundOptions{}); err != nil { // the process that knows the tables from before
 				t.Fatal(err)
 			}
 			h.mirrored(p)
@@ -620,7 +620,7 @@ func TestTwoPublishersAgree(t *testing.T) {
 		h.settle()
 		var group errgroup.Group
 		for _, p := range publishers {
-			group.Go(func() error { return p.Publish(h.ctx) })
+			group.Go(func() error { return p.round(h.ctx, roundOptions{}) })
 		}
 		if err := group.Wait(); err != nil {
 			t.Fatal(err)
@@ -635,14 +635,14 @@ func TestTablesThatAreLostAreWrittenAnew(t *testing.T) {
 	p := h.publication()
 	h.send(stream.Live, someEvents(20)...)
 	h.settle()
-	if err := p.Publish(h.ctx); err != nil {
+	if err := p.round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	events, _ := h.published(p)
 	if err := h.objects.Delete(h.ctx, keyOf(t, p, events)); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.publication().Publish(h.ctx); err != nil {
+	if err := h.publication().round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	h.mirrored(p)
@@ -656,7 +656,7 @@ func (h *house) publishedExactly() {
 	h.open()
 	h.settle()
 	p := h.publication()
-	if err := p.Publish(h.ctx); err != nil {
+	if err := p.round(h.ctx, roundOptions{}); err != nil {
 		h.t.Fatal(err)
 	}
 	h.mirrored(p)
@@ -709,14 +709,14 @@ func TestLinksThatAreDeletedAreNotPublishedAnyMore(t *testing.T) {
 	known[0].Type, known[0].AnonymousID = event.Identify, "visitor-1"
 	h.send(stream.Live, known...)
 	h.settle()
-	if err := p.Publish(h.ctx); err != nil {
+	if err := p.round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if links := h.publishedLinks(p, h.app); len(links.ByKey) != 1 {
 		t.Fatalf("published links %v, want the one of visitor-1", links)
 	}
 	h.exec(`DELETE FROM person_links WHERE app_id = $1`, h.app) // as erasure and a rebuild do
-	if err := p.Publish(h.ctx); err != nil {
+	if err := p.round(h.ctx, roundOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if links := h.publishedLinks(p, h.app); len(links.ByKey) != 0 {
@@ -811,7 +811,7 @@ func TestPublishedLinksFindThePersonsThatQuestionsFind(t *testing.T) {
 					before[key] = true
 				}
 			}
-			if err := p.Publish(h.ctx); err != nil {
+			if err := p.round(h.ctx, roundOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if now := p.links.Keys(app); len(now) > len(before) && len(before) > 0 {

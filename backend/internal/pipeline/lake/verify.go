@@ -68,7 +68,7 @@ func (l *Lake) Verify(ctx context.Context, appID string, report func(VerifyProgr
 	for i := range entries {
 		held = append(held, entries[i].Key)
 	}
-	defer l.leases.hold(held)()
+	defer l.holds.hold(held)()
 	// Objects of events before what is derived from them.
 	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(min(len(a.Source), 1), min(len(b.Source), 1)) })
 	sums := map[string]*trackedSums{}
