@@ -386,8 +386,10 @@ func (u *upload) appear(ctx context.Context, size int64, request func(context.Co
 		}
 		mark, found, headErr := u.s3.markOf(ctx, u.key)
 		switch {
+		case headErr != nil && kindOf(err) == failTemporary:
+			return err // not known; the next try tells. The answer to HEAD has no body that says why.
 		case headErr != nil:
-			return headErr // not known; the next try tells
+			return headErr
 		case found && mark == u.mark:
 			return nil
 		case found:
