@@ -16,6 +16,7 @@ import (
 
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/projection"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
 	"github.com/causality-project/causality/backend/internal/platform/failpoint"
@@ -492,10 +493,10 @@ func (l *Lake) scanProjection(ctx context.Context, t *target, o *entry) (matches
 			return ours && !v.IsNull()
 		}
 	}
-	if t.name != "" && o.Kind != kindUserDays {
+	if t.name != "" && o.Kind != projection.UserDays {
 		tests["event"] = func(v parquet.Value) bool { return string(v.ByteArray()) == t.name }
 	}
-	if o.Kind == kindByEvent {
+	if o.Kind == projection.ByEvent {
 		tests["ts"] = func(v parquet.Value) bool { return v.Int64() >= t.from && v.Int64() < to }
 	}
 	for _, group := range file.RowGroups() {
@@ -508,7 +509,7 @@ func (l *Lake) scanProjection(ctx context.Context, t *target, o *entry) (matches
 				return 0, err
 			}
 		}
-		if o.Kind == kindByEvent {
+		if o.Kind == projection.ByEvent {
 			for _, yes := range match {
 				if yes {
 					matches++

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/parquetv1"
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/projection"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
@@ -123,9 +124,9 @@ type shown struct{ byEvent, eventDays, userDays int64 }
 
 func (s *shown) of(kind string) int64 {
 	switch kind {
-	case kindByEvent:
+	case projection.ByEvent:
 		return s.byEvent
-	case kindEventDays:
+	case projection.EventDays:
 		return s.eventDays
 	}
 	return s.userDays

@@ -21,15 +21,12 @@ import (
 // manifestKey is the metadata entry of an object that holds its manifest row.
 const manifestKey = "causality.manifest"
 
-// Kinds of objects. Those of whole events answer everything; projections are
-// derived from them; erased ones name the ids of events that erasure removed,
-// for dedupe alone.
+// Kinds of objects, beside those of package projection, which are derived from
+// whole events. Those of whole events answer everything; erased ones name the ids
+// of events that erasure removed, for dedupe alone.
 const (
-	kindEvents    = "events"
-	kindByEvent   = "by_event"
-	kindEventDays = "event_days"
-	kindUserDays  = "user_days"
-	kindErased    = "erased"
+	kindEvents = "events"
+	kindErased = "erased"
 )
 
 // Object is one Parquet object of whole events that answers count.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/projection"
 )
 
 // traffic plays a policy through with made-up objects: what a sink writes each
@@ -84,7 +86,7 @@ func (s *traffic) split(level, bits, bucket int, period time.Time, rows int64) {
 		more++
 	}
 	for i := range 1 << more {
-		projections := []Projection{{Kind: kindByEvent}, {Kind: kindEventDays, Zone: "UTC"}, {Kind: kindUserDays, Zone: "UTC"}}
+		projections := []Projection{{Kind: projection.ByEvent}, {Kind: projection.EventDays, Zone: "UTC"}, {Kind: projection.UserDays, Zone: "UTC"}}
 		part := rows >> more
 		s.add(listed{level: level, period: period, bits: bits + more, bucket: bucket<<more + i,
 			Object: Object{Rows: part, Bytes: settledBytes(part), MinTS: period, MaxTS: period.AddDate(0, 1, 0), Projections: projections}})
@@ -147,7 +149,7 @@ func TestAnEventIsWrittenAboutThreeTimesIn30Days(t *testing.T) {
 func settledObject(n byte, bytes int64, period time.Time, bits, bucket int) *listed {
 	o := &listed{period: period, bits: bits, bucket: bucket, level: 2, Object: Object{ID: string(rune(n)), Bytes: bytes, Rows: bytes / 45, LinkNumber: 1}}
 	o.id[15] = n
-	o.Projections = []Projection{{Kind: kindByEvent}, {Kind: kindEventDays, Zone: "UTC"}, {Kind: kindUserDays, Zone: "UTC"}}
+	o.Projections = []Projection{{Kind: projection.ByEvent}, {Kind: projection.EventDays, Zone: "UTC"}, {Kind: projection.UserDays, Zone: "UTC"}}
 	return o
 }
 

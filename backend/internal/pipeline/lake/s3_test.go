@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go"
 
+	"github.com/causality-project/causality/backend/internal/pipeline/lake/projection"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
@@ -151,7 +152,7 @@ func TestAColdReadFetchesTheColumnsThatItReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer snapshot.Release()
-	for kind, paths := range map[string][]string{"events": pathsOf(snapshot, ""), kindByEvent: pathsOf(snapshot, kindByEvent)} {
+	for kind, paths := range map[string][]string{"events": pathsOf(snapshot, ""), projection.ByEvent: pathsOf(snapshot, projection.ByEvent)} {
 		if len(paths) == 0 {
 			t.Fatalf("no objects of %s", kind)
 		}
