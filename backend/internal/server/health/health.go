@@ -115,6 +115,7 @@ func countersOf(c lake.Counters) *healthv1.Counters {
 	return &healthv1.Counters{
 		Accepted: float64(c.Accepted), Waiting: float64(c.Waiting), Stored: float64(c.Stored), Duplicates: float64(c.Duplicates),
 		Queryable: float64(c.Queryable), Rejected: float64(c.Rejected), DroppedBySenders: float64(c.Dropped),
+		DeadLetters: float64(c.DeadLetters), Removed: float64(c.Erased + c.ErasedLate + c.Expired),
 	}
 }
 

@@ -132,12 +132,14 @@ function Report({ report, zone }: { report: ReportResponse; zone: string }) {
 const definitions = {
   Accepted: "Events that senders were told are taken (answered with 200), ever.",
   waiting: "Kept durably in the stream, on their way into the lake.",
+  "dead letters": "Set aside, since they could not be written: see causality lake dead-letters.",
   Stored: "Written to the lake.",
   duplicates: "Sent again with an id that was stored already. They count once.",
+  removed: "Erased on request, or past the app's retention.",
   Queryable: "Rows that every question reads.",
 };
 
-/** accepted − waiting = stored, stored − duplicates = queryable. */
+/** accepted − waiting − dead letters = stored, stored − duplicates − removed = queryable. */
 function Equation({ counters: c }: { counters: Counters }) {
   const terms: {
     sign: string;
@@ -148,8 +150,12 @@ function Equation({ counters: c }: { counters: Counters }) {
   }[] = [
     { sign: "", name: "Accepted", value: c.accepted },
     { sign: "−", name: "waiting", value: c.waiting, small: true },
+    ...(c.deadLetters > 0
+      ? [{ sign: "−", name: "dead letters" as const, value: c.deadLetters, small: true }]
+      : []),
     { sign: "=", name: "Stored", value: c.stored },
     { sign: "−", name: "duplicates", value: c.duplicates, small: true },
+    ...(c.removed > 0 ? [{ sign: "−", name: "removed" as const, value: c.removed, small: true }] : []),
     { sign: "=", name: "Queryable", value: c.queryable },
   ];
   return (

@@ -10,6 +10,8 @@ const report = (
     stored: number;
     duplicates: number;
     queryable: number;
+    deadLetters: number;
+    removed: number;
   }>,
   rest: { lagSeconds?: number; components?: { name: string; status: string }[] } = {},
 ) => create(ReportResponseSchema, { counters: create(CountersSchema, counters), ...rest });
@@ -51,6 +53,17 @@ describe("verdict", () => {
     expect(verdict(report({ accepted: 10, stored: 10, queryable: 8 })).sentence).toBe(
       "2 stored events cannot be found",
     );
+  });
+  it("misses nothing that was erased or has expired", () => {
+    expect(verdict(report({ accepted: 10, stored: 10, queryable: 7, removed: 3 }))).toMatchObject({
+      tone: "good",
+      sentence: "All accepted events can be queried, but for 3 that were removed",
+    });
+  });
+  it("warns of events that were set aside", () => {
+    const v = verdict(report({ accepted: 10, stored: 9, queryable: 9, deadLetters: 1 }));
+    expect(v).toMatchObject({ tone: "warn", sentence: "1 accepted event was set aside" });
+    expect(v.note).toContain("causality lake dead-letters list");
   });
   it("is neutral about an empty installation", () => {
     expect(verdict(report({})).tone).toBe("neutral");

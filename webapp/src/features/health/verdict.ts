@@ -17,6 +17,8 @@ export function verdict({ counters, lagSeconds, components }: Report): Verdict {
   const stored = counters?.stored ?? 0;
   const queryable = counters?.queryable ?? 0;
   const duplicates = counters?.duplicates ?? 0;
+  const deadLetters = counters?.deadLetters ?? 0;
+  const removed = counters?.removed ?? 0;
   const names = (status: string) => components.filter((c) => c.status === status).map((c) => c.name);
   const down = names("down");
   const degraded = names("degraded");
@@ -27,19 +29,19 @@ export function verdict({ counters, lagSeconds, components }: Report): Verdict {
         ? `${degraded.join(" and ")} ${degraded.length === 1 ? "needs" : "need"} attention; see below.`
         : "";
 
-  const unaccounted = accepted - stored - waiting;
+  const unaccounted = accepted - stored - waiting - deadLetters;
   if (unaccounted !== 0) {
     return {
       tone: "bad",
       sentence: `${count(Math.abs(unaccounted), "accepted event")} ${Math.abs(unaccounted) === 1 ? "is" : "are"} unaccounted for`,
-      note: "Accepted must equal stored plus waiting. Run `causality lake verify` and report what it says.",
+      note: "Accepted must equal stored plus waiting and dead letters. Run `causality lake verify` and report what it says.",
     };
   }
-  if (stored !== queryable + duplicates) {
+  if (stored !== queryable + duplicates + removed) {
     return {
       tone: "bad",
-      sentence: `${count(Math.abs(stored - queryable - duplicates), "stored event")} cannot be found`,
-      note: "Stored must equal queryable plus duplicates. Run `causality lake verify`; `causality lake rebuild` restores the list of files from the files.",
+      sentence: `${count(Math.abs(stored - queryable - duplicates - removed), "stored event")} cannot be found`,
+      note: "Stored must equal queryable plus duplicates and what was removed. Run `causality lake verify`; `causality lake rebuild` restores the list of files from the files.",
     };
   }
   if (waiting > 0) {
@@ -64,12 +66,21 @@ export function verdict({ counters, lagSeconds, components }: Report): Verdict {
       note: why || "Everything is ready for the first one.",
     };
   }
+  if (deadLetters > 0) {
+    return {
+      tone: down.length > 0 ? "bad" : "warn",
+      sentence: `${count(deadLetters, "accepted event")} ${deadLetters === 1 ? "was" : "were"} set aside`,
+      note: `They could not be written and are kept: \`causality lake dead-letters list\` says why, and \`replay\` sends them again. ${why}`.trim(),
+    };
+  }
   return {
     tone: down.length > 0 ? "bad" : degraded.length > 0 ? "warn" : "good",
     sentence:
-      accepted === 1
-        ? "The one accepted event can be queried"
-        : `All ${exact(accepted)} accepted events can be queried`,
+      removed > 0
+        ? `All accepted events can be queried, but for ${exact(removed)} that ${removed === 1 ? "was" : "were"} removed`
+        : accepted === 1
+          ? "The one accepted event can be queried"
+          : `All ${exact(accepted)} accepted events can be queried`,
     note:
       why ||
       (duplicates > 0

@@ -183,6 +183,8 @@ type Counters struct {
 	Queryable        float64                `protobuf:"fixed64,5,opt,name=queryable,proto3" json:"queryable,omitempty"`   // rows the manifest lists
 	Rejected         float64                `protobuf:"fixed64,6,opt,name=rejected,proto3" json:"rejected,omitempty"`
 	DroppedBySenders float64                `protobuf:"fixed64,7,opt,name=dropped_by_senders,json=droppedBySenders,proto3" json:"dropped_by_senders,omitempty"` // what SDKs say they had to drop
+	DeadLetters      float64                `protobuf:"fixed64,8,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`                  // accepted and set aside, since they could not be landed
+	Removed          float64                `protobuf:"fixed64,9,opt,name=removed,proto3" json:"removed,omitempty"`                                             // stored and gone since: erased, let go as of people erased before, or past their retention
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -262,6 +264,20 @@ func (x *Counters) GetRejected() float64 {
 func (x *Counters) GetDroppedBySenders() float64 {
 	if x != nil {
 		return x.DroppedBySenders
+	}
+	return 0
+}
+
+func (x *Counters) GetDeadLetters() float64 {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return 0
+}
+
+func (x *Counters) GetRemoved() float64 {
+	if x != nil {
+		return x.Removed
 	}
 	return 0
 }
@@ -663,7 +679,7 @@ const file_causality_health_v1_health_proto_rawDesc = "" +
 	"started_at\x18\a \x01(\tR\tstartedAt\x122\n" +
 	"\x04apps\x18\b \x03(\v2\x1e.causality.health.v1.AppHealthR\x04apps\x12?\n" +
 	"\vlag_history\x18\t \x03(\v2\x1e.causality.health.v1.LagSampleR\n" +
-	"lagHistory\"\xe0\x01\n" +
+	"lagHistory\"\x9d\x02\n" +
 	"\bCounters\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\x01R\baccepted\x12\x18\n" +
 	"\awaiting\x18\x02 \x01(\x01R\awaiting\x12\x16\n" +
@@ -673,7 +689,9 @@ const file_causality_health_v1_health_proto_rawDesc = "" +
 	"duplicates\x12\x1c\n" +
 	"\tqueryable\x18\x05 \x01(\x01R\tqueryable\x12\x1a\n" +
 	"\brejected\x18\x06 \x01(\x01R\brejected\x12,\n" +
-	"\x12dropped_by_senders\x18\a \x01(\x01R\x10droppedBySenders\"\xa2\x01\n" +
+	"\x12dropped_by_senders\x18\a \x01(\x01R\x10droppedBySenders\x12!\n" +
+	"\fdead_letters\x18\b \x01(\x01R\vdeadLetters\x12\x18\n" +
+	"\aremoved\x18\t \x01(\x01R\aremoved\"\xa2\x01\n" +
 	"\tAppHealth\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x19\n" +
 	"\bapp_name\x18\x02 \x01(\tR\aappName\x129\n" +

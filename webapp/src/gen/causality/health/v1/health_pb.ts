@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file causality/health/v1/health.proto.
  */
 export const file_causality_health_v1_health: GenFile = /*@__PURE__*/
-  fileDesc("CiBjYXVzYWxpdHkvaGVhbHRoL3YxL2hlYWx0aC5wcm90bxITY2F1c2FsaXR5LmhlYWx0aC52MSIfCg1SZXBvcnRSZXF1ZXN0Eg4KBmFwcF9pZBgBIAEoCSL0AgoOUmVwb3J0UmVzcG9uc2USLwoIY291bnRlcnMYASABKAsyHS5jYXVzYWxpdHkuaGVhbHRoLnYxLkNvdW50ZXJzEhMKC2xhZ19zZWNvbmRzGAIgASgBEhcKD2xhZ19wOTVfc2Vjb25kcxgDIAEoARIyCgpjb21wb25lbnRzGAQgAygLMh4uY2F1c2FsaXR5LmhlYWx0aC52MS5Db21wb25lbnQSKAoFZGlza3MYBSADKAsyGS5jYXVzYWxpdHkuaGVhbHRoLnYxLkRpc2sSLgoIdmVyc2lvbnMYBiADKAsyHC5jYXVzYWxpdHkuaGVhbHRoLnYxLlZlcnNpb24SEgoKc3RhcnRlZF9hdBgHIAEoCRIsCgRhcHBzGAggAygLMh4uY2F1c2FsaXR5LmhlYWx0aC52MS5BcHBIZWFsdGgSMwoLbGFnX2hpc3RvcnkYCSADKAsyHi5jYXVzYWxpdHkuaGVhbHRoLnYxLkxhZ1NhbXBsZSKSAQoIQ291bnRlcnMSEAoIYWNjZXB0ZWQYASABKAESDwoHd2FpdGluZxgCIAEoARIOCgZzdG9yZWQYAyABKAESEgoKZHVwbGljYXRlcxgEIAEoARIRCglxdWVyeWFibGUYBSABKAESEAoIcmVqZWN0ZWQYBiABKAESGgoSZHJvcHBlZF9ieV9zZW5kZXJzGAcgASgBIngKCUFwcEhlYWx0aBIOCgZhcHBfaWQYASABKAkSEAoIYXBwX25hbWUYAiABKAkSLwoIY291bnRlcnMYAyABKAsyHS5jYXVzYWxpdHkuaGVhbHRoLnYxLkNvdW50ZXJzEhgKEGxhc3RfcmVjZWl2ZWRfYXQYBCABKAkiaAoJQ29tcG9uZW50EgwKBG5hbWUYASABKAkSDgoGc3RhdHVzGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSLAoHZmlndXJlcxgEIAMoCzIbLmNhdXNhbGl0eS5oZWFsdGgudjEuRmlndXJlIjMKBkZpZ3VyZRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgBEgwKBHVuaXQYAyABKAkiXwoERGlzaxIMCgRuYW1lGAEgASgJEgwKBHBhdGgYAiABKAkSEgoKdXNlZF9ieXRlcxgDIAEoARISCgpmcmVlX2J5dGVzGAQgASgBEhMKC3RvdGFsX2J5dGVzGAUgASgBIigKB1ZlcnNpb24SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIiwKCUxhZ1NhbXBsZRIKCgJhdBgBIAEoCRITCgtwOTVfc2Vjb25kcxgCIAEoATJiCg1IZWFsdGhTZXJ2aWNlElEKBlJlcG9ydBIiLmNhdXNhbGl0eS5oZWFsdGgudjEuUmVwb3J0UmVxdWVzdBojLmNhdXNhbGl0eS5oZWFsdGgudjEuUmVwb3J0UmVzcG9uc2VCT1pNZ2l0aHViLmNvbS9jYXVzYWxpdHktcHJvamVjdC9jYXVzYWxpdHkvcHJvdG8vZ2VuL2NhdXNhbGl0eS9oZWFsdGgvdjE7aGVhbHRodjFiBnByb3RvMw");
+  fileDesc("CiBjYXVzYWxpdHkvaGVhbHRoL3YxL2hlYWx0aC5wcm90bxITY2F1c2FsaXR5LmhlYWx0aC52MSIfCg1SZXBvcnRSZXF1ZXN0Eg4KBmFwcF9pZBgBIAEoCSL0AgoOUmVwb3J0UmVzcG9uc2USLwoIY291bnRlcnMYASABKAsyHS5jYXVzYWxpdHkuaGVhbHRoLnYxLkNvdW50ZXJzEhMKC2xhZ19zZWNvbmRzGAIgASgBEhcKD2xhZ19wOTVfc2Vjb25kcxgDIAEoARIyCgpjb21wb25lbnRzGAQgAygLMh4uY2F1c2FsaXR5LmhlYWx0aC52MS5Db21wb25lbnQSKAoFZGlza3MYBSADKAsyGS5jYXVzYWxpdHkuaGVhbHRoLnYxLkRpc2sSLgoIdmVyc2lvbnMYBiADKAsyHC5jYXVzYWxpdHkuaGVhbHRoLnYxLlZlcnNpb24SEgoKc3RhcnRlZF9hdBgHIAEoCRIsCgRhcHBzGAggAygLMh4uY2F1c2FsaXR5LmhlYWx0aC52MS5BcHBIZWFsdGgSMwoLbGFnX2hpc3RvcnkYCSADKAsyHi5jYXVzYWxpdHkuaGVhbHRoLnYxLkxhZ1NhbXBsZSK5AQoIQ291bnRlcnMSEAoIYWNjZXB0ZWQYASABKAESDwoHd2FpdGluZxgCIAEoARIOCgZzdG9yZWQYAyABKAESEgoKZHVwbGljYXRlcxgEIAEoARIRCglxdWVyeWFibGUYBSABKAESEAoIcmVqZWN0ZWQYBiABKAESGgoSZHJvcHBlZF9ieV9zZW5kZXJzGAcgASgBEhQKDGRlYWRfbGV0dGVycxgIIAEoARIPCgdyZW1vdmVkGAkgASgBIngKCUFwcEhlYWx0aBIOCgZhcHBfaWQYASABKAkSEAoIYXBwX25hbWUYAiABKAkSLwoIY291bnRlcnMYAyABKAsyHS5jYXVzYWxpdHkuaGVhbHRoLnYxLkNvdW50ZXJzEhgKEGxhc3RfcmVjZWl2ZWRfYXQYBCABKAkiaAoJQ29tcG9uZW50EgwKBG5hbWUYASABKAkSDgoGc3RhdHVzGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSLAoHZmlndXJlcxgEIAMoCzIbLmNhdXNhbGl0eS5oZWFsdGgudjEuRmlndXJlIjMKBkZpZ3VyZRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgBEgwKBHVuaXQYAyABKAkiXwoERGlzaxIMCgRuYW1lGAEgASgJEgwKBHBhdGgYAiABKAkSEgoKdXNlZF9ieXRlcxgDIAEoARISCgpmcmVlX2J5dGVzGAQgASgBEhMKC3RvdGFsX2J5dGVzGAUgASgBIigKB1ZlcnNpb24SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIiwKCUxhZ1NhbXBsZRIKCgJhdBgBIAEoCRITCgtwOTVfc2Vjb25kcxgCIAEoATJiCg1IZWFsdGhTZXJ2aWNlElEKBlJlcG9ydBIiLmNhdXNhbGl0eS5oZWFsdGgudjEuUmVwb3J0UmVxdWVzdBojLmNhdXNhbGl0eS5oZWFsdGgudjEuUmVwb3J0UmVzcG9uc2VCT1pNZ2l0aHViLmNvbS9jYXVzYWxpdHktcHJvamVjdC9jYXVzYWxpdHkvcHJvdG8vZ2VuL2NhdXNhbGl0eS9oZWFsdGgvdjE7aGVhbHRodjFiBnByb3RvMw");
 
 /**
  * @generated from message causality.health.v1.ReportRequest
@@ -216,6 +216,20 @@ export type Counters = Message<"causality.health.v1.Counters"> & {
    * @generated from field: double dropped_by_senders = 7;
    */
   droppedBySenders: number;
+
+  /**
+   * accepted and set aside, since they could not be landed
+   *
+   * @generated from field: double dead_letters = 8;
+   */
+  deadLetters: number;
+
+  /**
+   * stored and gone since: erased, let go as of people erased before, or past their retention
+   *
+   * @generated from field: double removed = 9;
+   */
+  removed: number;
 };
 
 /**
@@ -268,6 +282,20 @@ export type CountersJson = {
    * @generated from field: double dropped_by_senders = 7;
    */
   droppedBySenders?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * accepted and set aside, since they could not be landed
+   *
+   * @generated from field: double dead_letters = 8;
+   */
+  deadLetters?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * stored and gone since: erased, let go as of people erased before, or past their retention
+   *
+   * @generated from field: double removed = 9;
+   */
+  removed?: number | "NaN" | "Infinity" | "-Infinity";
 };
 
 /**
