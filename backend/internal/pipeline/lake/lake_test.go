@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
 )
@@ -185,6 +187,24 @@ func TestCompactionMergesAndGarbageWaitsForQuestions(t *testing.T) {
 		}
 	}
 	question.Release()
+	// So does a backup that began meanwhile.
+	if err := h.server.Pool().AcquireFunc(t.Context(), func(backup *pgxpool.Conn) error {
+		if _, err := backup.Exec(t.Context(), `SELECT pg_advisory_lock($1)`, int64(CollectorLock)); err != nil {
+			return err
+		}
+		if err := h.lake.collectGarbage(h.ctx, time.Now().Add(time.Hour)); err != nil {
+			return err
+		}
+		_, err := backup.Exec(t.Context(), `SELECT pg_advisory_unlock($1)`, int64(CollectorLock))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range question.Objects {
+		if _, err := os.Stat(o.Path); err != nil {
+			t.Errorf("an object is gone that a backup may be copying: %v", err)
+		}
+	}
 	if err := h.lake.collectGarbage(h.ctx, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}

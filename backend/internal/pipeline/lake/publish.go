@@ -93,13 +93,13 @@ type Publication struct {
 func NewPublication(cfg PublicationConfig) (*Publication, error) {
 	var errs []error
 	if cfg.Objects == nil || cfg.DB == nil || cfg.Logger == nil {
-		errs = append(errs, errors.New("Objects, DB and Logger are required"))
+		errs = append(errs, errors.New("one of Objects, DB and Logger is missing"))
 	}
 	if !strings.Contains(cfg.Root, "://") {
-		errs = append(errs, fmt.Errorf("Root is %q, which is no URI", cfg.Root))
+		errs = append(errs, fmt.Errorf("the Root %q is no URI", cfg.Root))
 	}
 	if cfg.Every < 0 || cfg.Retain < 0 || cfg.Retain > 0 && cfg.Retain < 15*time.Minute {
-		errs = append(errs, errors.New("Every must be positive and Retain at least 15 minutes"))
+		errs = append(errs, errors.New("the pause Every is negative, or Retain shorter than 15 minutes"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("publication: invalid configuration: %w", err)
@@ -147,6 +147,14 @@ func (p *Publication) Rebuild(ctx context.Context) error {
 		return fault.New(fault.Unsupported, "Nothing is published. Start the server with --publish iceberg first")
 	}
 	return p.round(ctx, roundOptions{rebuild: true})
+}
+
+// Republish makes the published tables anew from the manifest.
+func (l *Lake) Republish(ctx context.Context) error {
+	if l.cfg.Publication == nil {
+		return fault.New(fault.Unsupported, "Nothing is published by this server. Publishing begins with: causality serve --publish iceberg")
+	}
+	return l.cfg.Publication.Rebuild(ctx)
 }
 
 // Forget publishes an app as its manifest stands and removes what was before:

@@ -34,6 +34,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/causality-project/causality/backend/internal/pipeline/lake"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
 )
 
@@ -45,10 +46,6 @@ const (
 	// copies is how many objects are copied side by side.
 	copies = 8
 )
-
-// CollectorLock is the advisory lock that a backup holds and that the deletion
-// of objects takes, shared, for each of its rounds.
-const CollectorLock = 0x6361_7573_616c_0001
 
 // Installation is what is copied.
 type Installation struct {
@@ -92,7 +89,7 @@ func Create(ctx context.Context, from Installation, dir string, report func(Prog
 		return nil, fmt.Errorf("reach the database: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", int64(CollectorLock)); err != nil {
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", int64(lake.CollectorLock)); err != nil {
 		return nil, fmt.Errorf("keep objects from being deleted: %w", err)
 	}
 	m := &Manifest{Format: format, Version: from.Version}
