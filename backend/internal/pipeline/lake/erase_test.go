@@ -591,14 +591,14 @@ func TestEveryReplicaLetsGoBeforeOldObjectsAreDeleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	type end struct {
+	type outcome struct {
 		receipt string
 		err     error
 	}
-	done := make(chan end, 1)
+	done := make(chan outcome, 1)
 	go func() {
 		receipt, err := h.lake.Erase(h.ctx, EraseRequest{AppID: h.app, UserID: "ann"}, func(Erasure) {})
-		done <- end{receipt, err}
+		done <- outcome{receipt, err}
 	}()
 	h.until("the replica that nobody asks has let go", func() bool {
 		var n int
@@ -620,5 +620,20 @@ func TestEveryReplicaLetsGoBeforeOldObjectsAreDeleted(t *testing.T) {
 	}
 	if rows := len(h.mentions([]string{secret}, annKeys...)); rows > 0 {
 		t.Errorf("%d objects still hold something", rows)
+	}
+
+	// One that settles a restored backup asks before it does anything in the background.
+	starting, err := New(Config{Objects: h.objects, DB: h.db, Stream: h.stream, Catalog: catalog.New(h.db), CacheDir: t.TempDir(), Leases: join("three"), Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.until("the starting replica is known", func() bool {
+		replicas, err := starting.cfg.Leases.Replicas(h.ctx)
+		return err == nil && len(replicas) == 3
+	})
+	patience, end := context.WithTimeout(h.ctx, 20*time.Second)
+	defer end()
+	if replicas, err := starting.forgetEverywhere(patience, h.app, nil); err != nil || len(replicas) != 3 {
+		t.Errorf("a replica that is starting: %v, %v", replicas, err)
 	}
 }
