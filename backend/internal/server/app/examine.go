@@ -30,7 +30,8 @@ type Check struct {
 // leastFree is the room that a start should find on the disk.
 const leastFree = 1 << 30
 
-// Examine looks at a setup without starting or changing anything.
+// Examine looks at a setup without starting anything. It changes nothing but for
+// a small object that it writes to a bucket and deletes again.
 func Examine(ctx context.Context, cfg Config) []Check {
 	checked, err := cfg.resolve()
 	if err != nil {
