@@ -574,7 +574,6 @@ type manifestWriter struct {
 
 	out    *ice.ManifestWriter
 	buffer bytes.Buffer
-	key    string
 	files  []File // live ones of the manifest in hand
 	count  int
 }

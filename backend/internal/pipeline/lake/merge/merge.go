@@ -139,13 +139,13 @@ func Run(ctx context.Context, job Job) (Result, error) {
 func (j *Job) complete(ctx context.Context) error {
 	var problems []error
 	if j.Create == nil {
-		problems = append(problems, errors.New("Create is required"))
+		problems = append(problems, errors.New("no Create"))
 	}
 	if j.Stale != nil && len(j.Stale) != len(j.Inputs) {
-		problems = append(problems, fmt.Errorf("Stale has %d entries for %d inputs", len(j.Stale), len(j.Inputs)))
+		problems = append(problems, fmt.Errorf("there are %d entries of Stale for %d inputs", len(j.Stale), len(j.Inputs)))
 	}
 	if j.Stale != nil && j.Resolve == nil {
-		problems = append(problems, errors.New("Stale without Resolve"))
+		problems = append(problems, errors.New("no Resolve for Stale"))
 	}
 	if j.MinBits < 0 || j.MinBits > maxBits {
 		problems = append(problems, fmt.Errorf("MinBits %d is not between 0 and %d", j.MinBits, maxBits))

@@ -223,9 +223,9 @@ func (s *Server) run(ctx context.Context, home, java, shipped string) error {
 		}
 		select {
 		case <-ended:
-			return fmt.Errorf("Trino ended while it started: %s", lastLines(log.Name()))
+			return fmt.Errorf("the server ended while it started: %s", lastLines(log.Name()))
 		case <-ctx.Done():
-			return fmt.Errorf("Trino answered no query within %s (%w): %s", time.Since(begun).Round(time.Second), err, lastLines(log.Name()))
+			return fmt.Errorf("no query was answered within %s (%w): %s", time.Since(begun).Round(time.Second), err, lastLines(log.Name()))
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
