@@ -43,6 +43,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
 	"github.com/causality-project/causality/backend/internal/platform/postgres"
 	"github.com/causality-project/causality/backend/internal/platform/telemetry"
+	"github.com/causality-project/causality/backend/internal/server/backup"
 	"github.com/causality-project/causality/backend/internal/server/health"
 	"github.com/causality-project/causality/backend/internal/server/web"
 )
@@ -256,7 +257,15 @@ func (a *App) rooms(ctx context.Context, version string) (h web.Handlers, p part
 // settleRestore compares the manifest of a database that came out of a backup
 // with the objects, before anything is collected.
 func (a *App) settleRestore(ctx context.Context, database *postgres.Server, db *tenancy.DB, store *lake.Lake) error {
-	var restored bool
+	var unfinished, restored bool
+	if err := database.Pool().QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", backup.Unfinished).Scan(&unfinished); err != nil {
+		return fmt.Errorf("look for a restored backup: %w", err)
+	}
+	if unfinished { // the restore was cut off at its end
+		if err := backup.Finish(ctx, database.OwnerConfig()); err != nil {
+			return err
+		}
+	}
 	if err := database.Pool().QueryRow(ctx, "SELECT EXISTS (SELECT FROM lake_restores WHERE rebuilt_at IS NULL)").Scan(&restored); err != nil {
 		return fmt.Errorf("look for a restored backup: %w", err)
 	}

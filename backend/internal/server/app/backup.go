@@ -84,6 +84,6 @@ func Restore(ctx context.Context, stores Stores, dir string, log *slog.Logger, r
 	if err != nil {
 		return nil, err
 	}
-	err = m.Mark(ctx, database.OwnerConfig())
+	err = backup.Finish(ctx, database.OwnerConfig())
 	return m, errors.Join(err, database.Close(context.WithoutCancel(ctx)))
 }

@@ -75,6 +75,7 @@ type Manifest struct {
 type Object struct {
 	Key   string `json:"key"`
 	Bytes int64  `json:"bytes"`
+	Hash  string `json:"sha256"`
 }
 
 // Create backs an installation up into dir, which is made, or holds an earlier
@@ -102,11 +103,13 @@ func Create(ctx context.Context, from Installation, dir string, report func(Prog
 	if err := copyOut(ctx, from.Objects, dir, m, report); err != nil {
 		return nil, err
 	}
-	if err := os.Rename(filepath.Join(dir, dumpName+".new"), filepath.Join(dir, dumpName)); err != nil {
-		return nil, fmt.Errorf("finish the backup: %w", err)
-	}
+	// The manifest's rename is what replaces an earlier backup. Its hash tells the
+	// dump under either name, should it end between the two.
 	if err := writeManifest(dir, m); err != nil {
 		return nil, err
+	}
+	if err := os.Rename(filepath.Join(dir, dumpName+".new"), filepath.Join(dir, dumpName)); err != nil {
+		return nil, fmt.Errorf("finish the backup: %w", err)
 	}
 	return m, prune(dir, m)
 }
@@ -141,7 +144,7 @@ func dump(ctx context.Context, conn *pgx.Conn, from Installation, dir string, m 
 	if err := tx.QueryRow(ctx, "SELECT pg_export_snapshot(), now()").Scan(&snapshot, &m.At); err != nil {
 		return fmt.Errorf("read the database: %w", err)
 	}
-	rows, err := tx.Query(ctx, "SELECT key, bytes FROM lake_objects ORDER BY key")
+	rows, err := tx.Query(ctx, "SELECT key, bytes, '' FROM lake_objects ORDER BY key")
 	if err != nil {
 		return fmt.Errorf("read the list of objects: %w", err)
 	}
@@ -149,12 +152,32 @@ func dump(ctx context.Context, conn *pgx.Conn, from Installation, dir string, m 
 		return fmt.Errorf("read the list of objects: %w", err)
 	}
 	path := filepath.Join(dir, dumpName+".new")
+	if err := keepUnfinished(dir); err != nil {
+		return err
+	}
 	if err := run(ctx, from.Database, filepath.Join(from.BinDir, "pg_dump"),
-		"--format=custom", "--compress=6", "--no-owner", "--snapshot="+snapshot, "--file="+path); err != nil {
+		"--format=custom", "--compress=6", "--no-owner", "--exclude-schema="+Unfinished, "--snapshot="+snapshot, "--file="+path); err != nil {
 		return fmt.Errorf("dump the database: %w", err)
 	}
 	m.DumpBytes, m.DumpHash, err = hashFile(path)
 	return err
+}
+
+// keepUnfinished gives its name to the dump of an earlier backup that ended just
+// before it did, since the next dump is written where it lies.
+func keepUnfinished(dir string) error {
+	earlier, err := readManifest(dir)
+	if err != nil {
+		return nil //nolint:nilerr // no whole backup is there to be kept
+	}
+	path, err := earlier.dump(dir)
+	if err != nil || path == filepath.Join(dir, dumpName) {
+		return nil //nolint:nilerr // likewise
+	}
+	if err := os.Rename(path, filepath.Join(dir, dumpName)); err != nil {
+		return fmt.Errorf("finish the earlier backup: %w", err)
+	}
+	return nil
 }
 
 // run calls one of PostgreSQL's programs. The password travels in its environment.
@@ -191,16 +214,25 @@ func addRecords(ctx context.Context, objects objstore.Store, m *Manifest) error 
 		if err != nil {
 			return fmt.Errorf("list the record of erasures: %w", err)
 		}
-		m.Objects = append(m.Objects, Object{object.Key, object.Bytes})
+		m.Objects = append(m.Objects, Object{Key: object.Key, Bytes: object.Bytes})
 	}
 	return nil
 }
 
+// copyOut copies what is new. An object never changes, so one that an earlier
+// backup holds is neither read nor hashed again.
 func copyOut(ctx context.Context, objects objstore.Store, dir string, m *Manifest, report func(Progress)) error {
-	return each(ctx, m.Objects, report, func(ctx context.Context, o Object) error {
+	held := map[string]Object{}
+	if earlier, err := readManifest(dir); err == nil {
+		for _, o := range earlier.Objects {
+			held[o.Key] = o
+		}
+	}
+	return each(ctx, m.Objects, report, func(ctx context.Context, o *Object) error {
 		path := objectPath(dir, o.Key)
-		if info, err := os.Stat(path); err == nil && info.Size() == o.Bytes {
-			return nil // an object never changes
+		if info, err := os.Stat(path); err == nil && info.Size() == o.Bytes && held[o.Key].Bytes == o.Bytes && held[o.Key].Hash != "" {
+			o.Hash = held[o.Key].Hash
+			return nil
 		}
 		reader, err := objects.Open(ctx, o.Key)
 		if errors.Is(err, objstore.ErrNotFound) {
@@ -213,12 +245,17 @@ func copyOut(ctx context.Context, objects objstore.Store, dir string, m *Manifes
 		if reader.Size() != o.Bytes {
 			return fmt.Errorf("object %s has %d bytes where the manifest says %d: run `causality lake verify`", o.Key, reader.Size(), o.Bytes)
 		}
-		return writeFile(path, io.NewSectionReader(reader, 0, reader.Size()))
+		hash := sha256.New()
+		if err := writeFile(path, io.TeeReader(io.NewSectionReader(reader, 0, reader.Size()), hash)); err != nil {
+			return err
+		}
+		o.Hash = hex.EncodeToString(hash.Sum(nil))
+		return nil
 	})
 }
 
 // each works on the objects side by side and reports after each.
-func each(ctx context.Context, objects []Object, report func(Progress), work func(context.Context, Object) error) error {
+func each(ctx context.Context, objects []Object, report func(Progress), work func(context.Context, *Object) error) error {
 	progress := Progress{ObjectsTotal: len(objects)}
 	for _, o := range objects {
 		progress.BytesTotal += o.Bytes
@@ -227,7 +264,8 @@ func each(ctx context.Context, objects []Object, report func(Progress), work fun
 	var mu sync.Mutex // report is called by one goroutine at a time
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(copies)
-	for _, o := range objects {
+	for i := range objects {
+		o := &objects[i]
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
