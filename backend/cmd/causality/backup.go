@@ -41,6 +41,7 @@ func (c *restoreCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	t.note("restored as of %s; start it with causality serve, which first compares the manifest with the objects", m.At.UTC().Format("2006-01-02 15:04:05 UTC"))
+	t.note("what was erased after that is erased again at the start if the object store has kept its record (erasures/); in a new store, erase it yourself")
 	return nil
 }
 

@@ -128,7 +128,7 @@ func (c *lakeErase) confirm(ctx context.Context, s *server, t *terminal, counts 
 	if err != nil {
 		return err
 	}
-	t.note("This removes %s from the app %q for good: %.0f events in %.0f objects so far, the links between ids, and all copies. Nothing brings them back, not even a backup.",
+	t.note("This removes %s from the app %q for good: %.0f events in %.0f objects so far, the links between ids, and all copies. A backup from before brings them back only into another object store, which does not know of it: erase them there again.",
 		c.what(), name, counts.GetEvents(), counts.GetObjects())
 	t.note("Type the app's name to go on:")
 	line, err := bufio.NewReader(t.In).ReadString('\n')
