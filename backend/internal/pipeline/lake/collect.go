@@ -137,7 +137,7 @@ func (l *Lake) collectOrphans(ctx context.Context, before time.Time) error {
 		}
 		for _, key := range orphans {
 			e, err := l.readEntry(ctx, key)
-			if err != nil || len(e.Sources) == 0 || !live.Covers(e.Sources) || e.CreatedAt.After(before) {
+			if err != nil || !live.hold(&e) || e.CreatedAt.After(before) {
 				continue
 			}
 			if err := l.cfg.Objects.Delete(ctx, key); err != nil {
@@ -153,10 +153,36 @@ func (l *Lake) collectOrphans(ctx context.Context, before time.Time) error {
 // What nothing lists may then be what took their place.
 var errOlderManifest = errors.New("the manifest lists objects that the store does not hold: it is older than the store, or objects were lost; run `causality lake verify`, and `causality lake rebuild` if the database was restored from a backup")
 
+// listedObjects are those that the manifest lists of an app.
+type listedObjects []entry
+
+// hold reports whether every event of an object that nothing lists is in listed
+// ones. Each output of a merge names the commits of all of them, so only those of
+// a settled object's own month and users count for it, and what has not settled.
+func (l listedObjects) hold(e *entry) bool {
+	if len(e.Sources) == 0 {
+		return false
+	}
+	var sources []seen.Ranges
+	for i := range l {
+		if e.Kind != kindEvents || e.Period.IsZero() || l[i].Period.IsZero() || l[i].Kind == kindEvents && l[i].shares(e) {
+			sources = append(sources, l[i].Sources)
+		}
+	}
+	return seen.Union(sources...).Covers(e.Sources)
+}
+
+// shares reports whether two settled objects are of one month and have users in
+// common.
+func (e *entry) shares(other *entry) bool {
+	bits := min(e.BucketBits, other.BucketBits)
+	return e.Period.Equal(other.Period) && e.Bucket>>(e.BucketBits-bits) == other.Bucket>>(other.BucketBits-bits)
+}
+
 // orphans lists an app's objects older than before that neither the manifest
-// nor the garbage names, and the commits that listed objects hold. It is
+// nor the garbage names, and what the manifest lists. It is
 // errOlderManifest when objects that are listed are missing.
-func (l *Lake) orphans(ctx context.Context, workspaceID, appID string, before time.Time) ([]string, seen.Ranges, error) {
+func (l *Lake) orphans(ctx context.Context, workspaceID, appID string, before time.Time) ([]string, listedObjects, error) {
 	// Read before the listing too: what is listed all the while must be there.
 	listedBefore := map[string]struct{}{}
 	list := func(ctx context.Context, tx pgx.Tx) ([]entry, error) { return entriesOf(ctx, tx, workspaceID, appID) }
@@ -181,23 +207,21 @@ func (l *Lake) orphans(ctx context.Context, workspaceID, appID string, before ti
 		}
 	}
 	// Read after the listing: what was listed meanwhile is no orphan.
-	var live seen.Ranges
+	var live listedObjects
 	missing := 0
 	err = l.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		entries, err := list(ctx, tx)
 		if err != nil {
 			return err
 		}
-		sources := make([]seen.Ranges, len(entries))
+		live = entries
 		for i := range entries {
 			_, was := listedBefore[entries[i].Key]
 			if _, is := there[entries[i].Key]; was && !is {
 				missing++
 			}
 			delete(stored, entries[i].Key)
-			sources[i] = entries[i].Sources
 		}
-		live = seen.Union(sources...)
 		rows, err := tx.Query(ctx, `SELECT key FROM lake_garbage WHERE workspace_id = $1`, workspaceID)
 		if err != nil {
 			return fmt.Errorf("list garbage: %w", err)
@@ -350,7 +374,7 @@ func (l *Lake) collectOrphansNow(ctx context.Context, workspaceID, appID string,
 			return ctx.Err()
 		case err != nil:
 			c.Why = fmt.Sprintf("Nothing lists it, and it cannot be read (%v): keep a copy elsewhere if you need it, then delete it yourself.", err)
-		case len(e.Sources) == 0 || !live.Covers(e.Sources):
+		case !live.hold(&e):
 			c.Why = "Nothing lists it, and it holds events that no listed object holds: run `causality lake rebuild`, which reads it."
 		case e.CreatedAt.After(now.Add(-orphanGrace)):
 			c.Why = "Nothing lists it yet, and a run or a merge may be about to; it is deleted after " + e.CreatedAt.Add(orphanGrace).UTC().Format(time.RFC3339) + "."

@@ -20,6 +20,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 )
 
 // RebuildProgress is told after each object.
@@ -66,6 +67,7 @@ func (l *Lake) rebuildApps(ctx context.Context, workspaceID string, apps []strin
 		}
 	}
 	report(r.progress)
+	r.progress.Problems = nil
 	for lane, s := range l.sinks {
 		if err := r.restoreOffset(ctx, lane); err != nil {
 			return err
@@ -73,11 +75,38 @@ func (l *Lake) rebuildApps(ctx context.Context, workspaceID string, apps []strin
 		s.loaded.Store(false)
 	}
 	for _, app := range apps {
-		if err := r.app(ctx, app); err != nil {
+		before := r.progress
+		err := r.app(ctx, app)
+		for bad := (*unreadableError)(nil); errors.As(err, &bad); err = r.app(ctx, app) {
+			r.progress.Objects, r.progress.Rows, r.progress.ObjectsTotal = before.Objects, before.Rows, r.progress.ObjectsTotal-1
+			r.leaveOut(app, bad)
+			report(r.progress)
+			r.progress.Problems = nil
+		}
+		if err != nil {
 			return fmt.Errorf("rebuild app %s: %w", app, err)
 		}
 	}
 	return nil
+}
+
+// unreadableError is the damage of an object's contents. It hides its cause, an
+// unexpected end for example, which would pass for the database's.
+type unreadableError struct {
+	key  string
+	what string
+}
+
+func (e *unreadableError) Error() string { return e.key + " cannot be read: " + e.what }
+
+// leaveOut goes on without an object, as without one whose footer is damaged.
+func (r *rebuild) leaveOut(appID string, bad *unreadableError) {
+	r.entries[appID] = slices.DeleteFunc(r.entries[appID], func(e entry) bool { return e.Key == bad.key })
+	r.unusable(bad.key, bad.what)
+}
+
+func (r *rebuild) unusable(key, why string) {
+	r.problem(key, fmt.Sprintf("The object cannot be used: %s. Restore it from a backup and rebuild again, or move it away.", why))
 }
 
 type rebuild struct {
@@ -110,8 +139,10 @@ func (r *rebuild) read(ctx context.Context, appID string) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case storeAway(err): // what is left out for it would be missing from every answer
+			return fmt.Errorf("read %s: %w", object.Key, err)
 		case err != nil:
-			r.problem(object.Key, fmt.Sprintf("The object cannot be used: %v. Restore it from a backup and rebuild again, or move it away.", err))
+			r.unusable(object.Key, err.Error())
 		case e.Key != object.Key || e.AppID != appID || e.WorkspaceID != r.workspaceID:
 			r.problem(object.Key, "The object belongs elsewhere and was left out: its own row names "+e.Key+".")
 		default:
@@ -608,7 +639,11 @@ func (c *appContent) readObject(ctx context.Context, tx pgx.Tx, object *entry) e
 			}
 		}
 	})
-	if err != nil {
+	var away *fault.Error
+	switch {
+	case err != nil && ctx.Err() == nil && !errors.As(err, &away):
+		return &unreadableError{object.Key, err.Error()}
+	case err != nil:
 		return err
 	}
 	slices.SortFunc(ids, func(a, b event.ID) int { return slices.Compare(a[:], b[:]) })

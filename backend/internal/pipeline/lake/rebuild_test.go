@@ -334,6 +334,79 @@ func TestAnOldDatabaseIsNoticedAndRebuilt(t *testing.T) {
 	h.holds(h.app, idsOf(first, second, fresh))
 }
 
+// monthsApart sends events of two months and settles them: one object each.
+func (h *house) monthsApart() (ids []event.ID, objects []Object) {
+	h.t.Helper()
+	events := someEvents(100)
+	for i := range events {
+		if i%2 > 0 {
+			events[i].TS = events[i].TS.AddDate(0, -2, 0)
+		}
+		ids = append(ids, events[i].ID)
+	}
+	h.send(stream.Live, events...)
+	h.settle()
+	h.compact()
+	s, err := h.lake.Snapshot(h.ctx, h.app, time.Time{}, time.Time{})
+	must(h, err)
+	s.Release()
+	if len(s.Objects) != 2 {
+		h.t.Fatalf("%d objects, want one a month", len(s.Objects))
+	}
+	return ids, s.Objects
+}
+
+// collectAll deletes all garbage, whatever its age.
+func (h *house) collectAll() {
+	h.t.Helper()
+	must(h, h.lake.collectGarbage(tenancy.WithWorkspace(h.ctx, h.workspace), time.Now().Add(time.Hour)))
+}
+
+// What a merge wrote for another month holds the same commits, not the same
+// events.
+func TestALostSettledObjectThatComesBackIsNotCollected(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	ids, objects := h.monthsApart()
+	h.collectAll()
+	h.stop()
+	lost := filepath.Join(t.TempDir(), "lost")
+	must(h, os.Rename(objects[0].Path, lost))
+	h.rebuild()
+	must(h, os.Rename(lost, objects[0].Path))
+	must(h, h.lake.collectOrphans(h.ctx, time.Now().Add(time.Hour)))
+	h.rebuild()
+	h.start()
+	h.holds(h.app, ids)
+}
+
+func TestRebuildGoesOnWithoutAnObjectWhosePagesAreDamaged(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	ids, objects := h.monthsApart()
+	h.collectAll()
+	h.stop()
+	whole, err := os.ReadFile(objects[0].Path)
+	must(h, err)
+	damaged := slices.Clone(whole)
+	for i := range damaged[4:100] {
+		damaged[4+i] ^= 0x5a
+	}
+	must(h, os.WriteFile(objects[0].Path, damaged, 0o600))
+	var problems []Problem
+	must(h, h.lake.Rebuild(h.ctx, h.app, func(p RebuildProgress) { problems = append(problems, p.Problems...) }))
+	if len(problems) != 1 || problems[0].Object != objects[0].Key || !strings.Contains(problems[0].What, "cannot be used") {
+		t.Errorf("problems %v, want one that names %s", problems, objects[0].Key)
+	}
+	if rows := h.rows(h.app); len(rows) != len(ids)/2 {
+		t.Errorf("%d rows of the other month, want %d", len(rows), len(ids)/2)
+	}
+	must(h, os.WriteFile(objects[0].Path, whole, 0o600))
+	h.rebuild()
+	h.start()
+	h.holds(h.app, ids)
+}
+
 func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

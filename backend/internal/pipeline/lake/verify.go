@@ -123,7 +123,7 @@ func (l *Lake) Verify(ctx context.Context, appID string, report func(VerifyProgr
 			what := "Nothing lists this object, and it holds events that no listed object holds: the manifest is incomplete; run `causality lake rebuild`."
 			if e, err := l.readEntry(ctx, key); err != nil {
 				what = fmt.Sprintf("Nothing lists this object, and it cannot be read (%v): keep a copy elsewhere if you need it, then delete it.", err)
-			} else if live.Covers(e.Sources) {
+			} else if live.hold(&e) {
 				what = "Nothing lists this object; a crash left it and its events are in other objects. It is collected within hours; nothing to do."
 			}
 			progress.Problems = append(progress.Problems, Problem{key, what})
@@ -144,6 +144,9 @@ func (l *Lake) verifyObject(ctx context.Context, want *entry, sums *trackedSums)
 	}
 	defer object.Close()
 	file, err := parquetv1.Open(object, object.Size())
+	if storeAway(err) {
+		return nil, err
+	}
 	if err != nil {
 		return append(problems, fmt.Sprintf("The object cannot be read: %v. %s.", err, restore)), nil
 	}
@@ -172,6 +175,9 @@ func (l *Lake) verifyObject(ctx context.Context, want *entry, sums *trackedSums)
 			break
 		}
 		if err != nil {
+			if storeAway(err) {
+				return nil, err
+			}
 			return append(problems, fmt.Sprintf("The object is damaged after row %d: %v. %s.", found.Rows, err, restore)), nil
 		}
 		if app := string(row[parquetv1.ColAppID].ByteArray()); app != want.AppID {
@@ -215,6 +221,8 @@ func (l *Lake) openToVerify(ctx context.Context, want *entry, remedy string) (ob
 		return nil, nil, ctx.Err()
 	case errors.Is(err, objstore.ErrNotFound):
 		return nil, []string{"The object is missing. " + remedy + "."}, nil
+	case storeAway(err):
+		return nil, nil, err
 	case err != nil:
 		return nil, []string{fmt.Sprintf("The object cannot be opened: %v. %s.", err, remedy)}, nil
 	}
