@@ -179,6 +179,9 @@ func (l *Lake) unlistedEvents(ctx context.Context, workspaceID, appID string) (e
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if storeAway(err) {
+			return nil, fmt.Errorf("look through %s: %w", key, err)
+		}
 		if err == nil && e.Kind == kindEvents {
 			entries = append(entries, e)
 		}

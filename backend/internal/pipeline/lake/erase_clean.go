@@ -392,6 +392,9 @@ func (l *Lake) eraseOrphans(ctx context.Context, e *erasure) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			if storeAway(err) {
+				return fmt.Errorf("scan %s: %w", key, err)
+			}
 			if err != nil {
 				l.log.WarnContext(ctx, "an object that nothing lists cannot be read; keep it only if you need it", "key", key, "err", err)
 				continue

@@ -12,6 +12,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/projection"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
 )
 
@@ -78,6 +79,9 @@ func (l *Lake) prove(ctx context.Context, e *erasure) (*eraseProof, error) {
 		if errors.Is(err, objstore.ErrNotFound) { // collected meanwhile
 			continue
 		}
+		if storeAway(err) {
+			return nil, fmt.Errorf("scan %s: %w", key, err)
+		}
 		if err != nil {
 			l.log.WarnContext(ctx, "an object that nothing lists cannot be read; keep it only if you need it", "key", key, "err", err)
 			continue
@@ -105,6 +109,12 @@ func (l *Lake) prove(ctx context.Context, e *erasure) (*eraseProof, error) {
 	})
 	proof.At = time.Now().UTC().Truncate(time.Millisecond)
 	return proof, err
+}
+
+// storeAway tells a store that cannot be asked from an object that cannot be
+// read: of the object it says nothing.
+func storeAway(err error) bool {
+	return fault.Is(err, fault.Unavailable) && !objstore.Damaged(err)
 }
 
 func (l *Lake) isGone(ctx context.Context, key string) (bool, error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/projection"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 	"github.com/causality-project/causality/backend/internal/platform/objstore"
 	"github.com/causality-project/causality/backend/internal/platform/objstore/s3test"
 )
@@ -98,6 +100,48 @@ func TestABucketMayBeAwayUnderLoad(t *testing.T) {
 	h.holds(h.app, idsOf(all))
 	h.send(stream.Live, all[len(all)-2000:]...)
 	h.settle()
+	h.holds(h.app, idsOf(all))
+}
+
+// An object that cannot be asked for is not a damaged one: a rebuild that left it
+// out would lose its events, and a check that called it broken would advise to.
+func TestABucketThatIsAwayEndsARebuildAndACheck(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	cache := inBucket(t, server, t.TempDir())
+	h := newHouse(t, func(c *Config) { c.Objects = cache })
+	all := someEvents(30)
+	h.send(stream.Live, all...)
+	h.settle()
+	var keys []string
+	for object, err := range cache.List(h.ctx, appPrefix(h.app)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, object.Key)
+	}
+	if err := cache.Forget(h.ctx, keys...); err != nil || len(keys) == 0 {
+		t.Fatalf("%d objects, %v", len(keys), err)
+	}
+	server.Proxy.Inject(func(r *http.Request) s3test.Fault {
+		if r.Method != http.MethodHead && !strings.HasSuffix(r.URL.Path, ".parquet") {
+			return s3test.Fault{}
+		}
+		return s3test.Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"}
+	})
+	if err := h.lake.Rebuild(h.ctx, h.app, func(RebuildProgress) {}); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("rebuild: %v", err)
+	}
+	err := h.lake.Verify(h.ctx, h.app, func(p VerifyProgress) {
+		for _, problem := range p.Problems {
+			t.Errorf("%s: %s", problem.Object, problem.What)
+		}
+	})
+	if !fault.Is(err, fault.Unavailable) {
+		t.Errorf("verify: %v", err)
+	}
+	server.Proxy.Inject(nil)
+	h.rebuild()
 	h.holds(h.app, idsOf(all))
 }
 

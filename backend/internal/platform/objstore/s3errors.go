@@ -132,6 +132,13 @@ func (s *S3) retry(ctx context.Context, size int64, request func(context.Context
 	}
 }
 
+// Damaged tells an object that is not what was written from a store that cannot
+// be asked.
+func Damaged(err error) bool {
+	var changed *changedError
+	return errors.As(err, &changed) || kindOf(err) == failTaken
+}
+
 // explain turns an error of a request into one that says what to do.
 func (s *S3) explain(err error) error {
 	var known *fault.Error
