@@ -13,6 +13,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/account/tenancy"
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
 	"github.com/causality-project/causality/backend/internal/platform/failpoint"
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 )
 
 const (
@@ -151,7 +152,7 @@ func (l *Lake) collectOrphans(ctx context.Context, before time.Time) error {
 
 // errOlderManifest says that objects are listed which the store does not hold.
 // What nothing lists may then be what took their place.
-var errOlderManifest = errors.New("the manifest lists objects that the store does not hold: it is older than the store, or objects were lost; run `causality lake verify`, and `causality lake rebuild` if the database was restored from a backup")
+var errOlderManifest error = fault.New(fault.Conflict, "The manifest lists objects that the store does not hold: --object-store names another one, the manifest is older than the store, or objects were lost. Run `causality lake verify`, and `causality lake rebuild` if the database was restored from a backup.")
 
 // listedObjects are those that the manifest lists of an app.
 type listedObjects []entry
@@ -244,15 +245,6 @@ func (l *Lake) orphans(ctx context.Context, workspaceID, appID string, before ti
 		keys = append(keys, key)
 	}
 	return keys, live, nil
-}
-
-// readEntry reads the manifest row that an object of any kind carries.
-func (l *Lake) readEntry(ctx context.Context, key string) (entry, error) {
-	rows, e, err := l.footerOf(ctx, key)
-	if err == nil && rows != e.Rows {
-		err = fmt.Errorf("its footer states %d rows, its manifest row %d", rows, e.Rows)
-	}
-	return e, err
 }
 
 // Collected is an object that nothing lists.

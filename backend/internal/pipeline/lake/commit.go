@@ -400,33 +400,6 @@ func (e *entry) extend(ts, receivedAt time.Time) {
 	}
 }
 
-// checkFooter reads the footer of a written object and compares it with its row.
-func (l *Lake) checkFooter(ctx context.Context, object *entry) error {
-	return l.withFile(ctx, object.Key, func(file *parquetv1.File) error {
-		if file.Rows() != object.Rows {
-			return fmt.Errorf("its footer states %d rows, not %d", file.Rows(), object.Rows)
-		}
-		return nil
-	})
-}
-
-// withFile opens an object of whichever schema version.
-func (l *Lake) withFile(ctx context.Context, key string, fn func(*parquetv1.File) error) (err error) {
-	reader, err := l.cfg.Objects.Open(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, reader.Close()) }()
-	file, err := parquetv1.Open(reader, reader.Size())
-	if err != nil {
-		return err
-	}
-	if version, _ := file.Metadata(parquetv1.SchemaKey); version != strconv.Itoa(parquetv1.Version) {
-		return fmt.Errorf("its schema version is %q; this program reads up to %d", version, parquetv1.Version)
-	}
-	return fn(file)
-}
-
 // queueRejected stores what people may want to see of refused events and lets
 // go of the oldest beyond the bound.
 func (r *appRun) queueRejected(batch *pgx.Batch) {

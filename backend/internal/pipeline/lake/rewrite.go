@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/parquet-go/parquet-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/merge"
@@ -323,21 +322,6 @@ func (l *Lake) checkOutput(ctx context.Context, output *entry) (err error) {
 		err = fmt.Errorf("its footer states %d rows, not %d", rows, output.Rows)
 	}
 	return err
-}
-
-// footerOf reads the number of rows and the manifest row of an object of any kind.
-func (l *Lake) footerOf(ctx context.Context, key string) (rows int64, e entry, err error) {
-	reader, err := l.cfg.Objects.Open(ctx, key)
-	if err != nil {
-		return 0, entry{}, err
-	}
-	defer func() { err = errors.Join(err, reader.Close()) }()
-	file, err := parquet.OpenFile(reader, reader.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err != nil {
-		return 0, entry{}, fmt.Errorf("read footer: %w", err)
-	}
-	e, err = decodeEntry(file.Lookup(manifestKey))
-	return file.NumRows(), e, err
 }
 
 // swap lists the outputs in the place of the inputs. The app's row is locked as

@@ -120,13 +120,7 @@ func (s *sink) run(ctx context.Context) {
 
 // pause waits between tries; it returns at once when ctx ends.
 func pause(ctx context.Context, failures int) {
-	d := min(firstPause<<min(failures-1, 10), longestPause)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
+	sleep(ctx, min(firstPause<<min(failures-1, 10), longestPause))
 }
 
 func (s *sink) failed(ctx context.Context, err error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -480,20 +479,6 @@ func readThrough(ctx context.Context, file *parquetv1.File) (err error) {
 			return ctx.Err()
 		}
 	}
-}
-
-func decodeEntry(text string, ok bool) (entry, error) {
-	if !ok {
-		return entry{}, errors.New("it carries no manifest row")
-	}
-	var e entry
-	if err := json.Unmarshal([]byte(text), &e); err != nil {
-		return entry{}, fmt.Errorf("its manifest row is unreadable: %w", err)
-	}
-	if e.Kind == "" || e.AppID == "" || e.Key == "" {
-		return entry{}, errors.New("its manifest row is incomplete")
-	}
-	return e, nil
 }
 
 // differs names the first field in which the manifest and an object's own row
