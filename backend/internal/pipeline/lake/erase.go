@@ -19,6 +19,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/platform/event"
 	"github.com/causality-project/causality/backend/internal/platform/failpoint"
 	"github.com/causality-project/causality/backend/internal/platform/fault"
+	"github.com/causality-project/causality/backend/internal/platform/objstore"
 )
 
 // EraseRequest says which events of an app are to go: those that fulfil every
@@ -345,6 +346,9 @@ func (l *Lake) CountErase(ctx context.Context, request EraseRequest) (counts Era
 			}
 			return err
 		})
+		if errors.Is(err, objstore.ErrNotFound) {
+			return counts, fault.Wrap(err, fault.Conflict, "The object %s is missing, so nothing can be counted. `causality lake verify` says what is wrong, and how to mend it.", entries[i].Key)
+		}
 		if err != nil {
 			return counts, fmt.Errorf("scan %s: %w", entries[i].Key, err)
 		}

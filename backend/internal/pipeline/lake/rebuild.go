@@ -128,6 +128,7 @@ func (r *rebuild) read(ctx context.Context, appID string) error {
 	if r.entries == nil {
 		r.entries, r.offsets = map[string][]entry{}, map[stream.Lane]laneOffset{}
 	}
+	before := len(r.progress.Problems)
 	for object, err := range r.lake.cfg.Objects.List(ctx, appPrefix(appID)) {
 		if err != nil {
 			return err
@@ -150,6 +151,25 @@ func (r *rebuild) read(ctx context.Context, appID string) error {
 			r.entries[appID] = append(r.entries[appID], e)
 			r.progress.ObjectsTotal++
 		}
+	}
+	if len(r.entries[appID]) == 0 && len(r.progress.Problems) == before {
+		return r.emptied(ctx, appID)
+	}
+	return nil
+}
+
+// emptied refuses to make an empty manifest of one that lists objects: then the
+// wrong store is looked at, or it is lost with all that it held.
+func (r *rebuild) emptied(ctx context.Context, appID string) error {
+	var listed int
+	err := r.lake.cfg.DB.Tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT count(*) FROM lake_objects WHERE workspace_id = $1 AND app_id = $2`, r.workspaceID, appID).Scan(&listed)
+	})
+	if err != nil {
+		return fmt.Errorf("read manifest: %w", err)
+	}
+	if listed > 0 {
+		return fault.New(fault.Conflict, "The store holds no object of app %s, and the manifest lists %d; nothing was changed. See that --object-store names the right store, or restore a backup.", appID, listed)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/causality-project/causality/backend/internal/pipeline/lake/seen"
 	"github.com/causality-project/causality/backend/internal/pipeline/stream"
 	"github.com/causality-project/causality/backend/internal/platform/event"
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 )
 
 // emptyTables loses everything that the lake keeps in PostgreSQL.
@@ -490,4 +491,33 @@ func TestOrphansAreCollectedOnlyWhenTheirEventsAreElsewhere(t *testing.T) {
 	if _, err := os.Stat(s.Objects[0].Path); err != nil {
 		t.Error("an object that alone holds its events was collected")
 	}
+}
+
+// Started with another store by mistake, the manifest is all that tells of the
+// right one.
+func TestARebuildFromAnEmptyStoreChangesNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	all := someEvents(30)
+	h.send(stream.Live, all...)
+	h.settle()
+	objects := filepath.Join(h.dir, "objects")
+	if err := os.Rename(objects, objects+"-aside"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.lake.Rebuild(h.ctx, h.app, func(RebuildProgress) {}); !fault.Is(err, fault.Conflict) {
+		t.Errorf("rebuild: %v", err)
+	}
+	if err := h.lake.Collect(h.ctx, h.app, true, func(Collected) {}); !fault.Is(err, fault.Conflict) {
+		t.Errorf("gc: %v", err)
+	}
+	if _, err := h.lake.CountErase(h.ctx, EraseRequest{AppID: h.app, Event: all[0].Name}); !fault.Is(err, fault.Conflict) {
+		t.Errorf("count of an erasure: %v", err)
+	}
+	if err := os.Rename(objects+"-aside", objects); err != nil {
+		t.Fatal(err)
+	}
+	h.holds(h.app, idsOf(all))
+	h.rebuild()
+	h.holds(h.app, idsOf(all))
 }
