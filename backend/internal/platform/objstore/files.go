@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 )
 
 // temporaryPrefix marks files that are being written. A crash leaves them
@@ -55,6 +57,11 @@ func NewFiles(root string) (*Files, error) {
 // Create writes a temporary file beside the final one, syncs it, links it to
 // its name, which fails if the name is taken, and syncs the folder.
 func (f *Files) Create(ctx context.Context, key string, write func(io.Writer) error) (size int64, err error) {
+	defer func() {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = fault.Wrap(err, fault.Unavailable, "The disk is full: an object could not be written under %s. Make room there and try again; nothing is lost.", f.root)
+		}
+	}()
 	path, err := f.path(key)
 	if err != nil {
 		return 0, err

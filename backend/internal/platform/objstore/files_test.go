@@ -1,10 +1,15 @@
 package objstore
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/causality-project/causality/backend/internal/platform/fault"
 )
 
 func TestAnotherUserMayReadAnObjectAndNeverWriteIt(t *testing.T) {
@@ -84,5 +89,14 @@ func TestWhatCrashedWritersLeftIsRemoved(t *testing.T) {
 	}
 	if got := keys(t, f, ""); len(got) != 0 {
 		t.Errorf("leftovers are listed: %v", got)
+	}
+}
+
+func TestAFullDiskIsSaidToBeFull(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	_, err := f.Create(t.Context(), "a/b", func(io.Writer) error { return &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC} })
+	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "The disk is full") {
+		t.Errorf("error %v, want Unavailable that says that the disk is full", err)
 	}
 }
