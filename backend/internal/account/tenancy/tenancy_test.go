@@ -144,7 +144,7 @@ var made = []string{"workspaces", "memberships"}
 var allowed = map[string]string{
 	"keys.kind": "'write'", "apps.ip_policy": "'keep'", "apps.time_zone": "'UTC'",
 	"lake_objects.kind": "'events'", "person_links.kind": "'identify'",
-	"erasures.keys": "'{1}'",
+	"erasures.keys": "'{1}'", "promoted_properties.kind": "'text'",
 }
 
 // plain gives each type a value, the same in both workspaces.
