@@ -49,6 +49,19 @@ type Config struct {
 // keepResident is the memory up to which a child is worth keeping warm.
 const keepResident = 160 << 20
 
+// dataLimit bounds the memory that a child maps for itself. DuckDB's own limit is
+// the one that people meet; this one is for what it does not count, and leaves
+// room for threads and the Go runtime.
+func (c *Config) dataLimit() int64 { return c.MemoryBytes + c.MemoryBytes/4 + 512<<20 }
+
+// worthKeeping says whether a child takes little memory, and has room for
+// another query's below its limit: what an earlier one mapped counts against it
+// even after it was given back.
+func (p *Pool) worthKeeping(c *child) bool {
+	resident, data := memoryOf(c.cmd.Process.Pid)
+	return resident < keepResident && data+p.cfg.MemoryBytes+64<<20 <= p.cfg.dataLimit()
+}
+
 // Pool is a query.Engine. Close ends its children.
 type Pool struct {
 	cfg   Config
@@ -176,7 +189,7 @@ func (p *Pool) run(ctx context.Context, request query.Request, plan bool, sink q
 		return query.Done{}, fault.Wrap(err, fault.Unavailable, "The query engine could not be started; see Health.")
 	}
 	done, reusable, err := c.query(ctx, number, request, plan, sink, p.cfg)
-	if reusable && residentBytes(c.cmd.Process.Pid) < keepResident {
+	if reusable && p.worthKeeping(c) {
 		p.keep(c)
 	} else {
 		c.end()
@@ -262,10 +275,8 @@ func (p *Pool) spawn(ctx context.Context) (*child, error) {
 	known := cmp.Or(lent[temp], temp)
 	cmd.Dir = "/"
 	list := string(os.PathListSeparator)
-	// DuckDB's own limit is the one that people meet; this one is for what it
-	// does not count, and leaves room for threads and the Go runtime.
 	cmd.Env = append([]string{
-		envData + "=" + strconv.FormatInt(p.cfg.MemoryBytes+p.cfg.MemoryBytes/4+512<<20, 10),
+		envData + "=" + strconv.FormatInt(p.cfg.dataLimit(), 10),
 		envRead + "=" + strings.Join(readDirs, list),
 		envWrite + "=" + known,
 		"GOMAXPROCS=2", "HOME=" + known, "TMPDIR=" + known, "LC_ALL=C.UTF-8",

@@ -113,18 +113,21 @@ func othersMayEnter(dir string) bool {
 	}
 }
 
-// residentBytes is the memory that a process holds now; 0 when not known.
-func residentBytes(pid int) int64 {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+// memoryOf is what a process holds in memory now, and what it has mapped to write
+// to, which its limit counts; 0 when not known.
+func memoryOf(pid int) (resident, data int64) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	fields := strings.Fields(string(data))
-	if len(fields) < 2 {
-		return 0
+	fields := strings.Fields(string(text))
+	if len(fields) < 6 {
+		return 0, 0
 	}
-	pages, _ := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize())
+	page := int64(os.Getpagesize())
+	resident, _ = strconv.ParseInt(fields[1], 10, 64)
+	data, _ = strconv.ParseInt(fields[5], 10, 64)
+	return resident * page, data * page
 }
 
 // machineMemory is the memory of the machine, or of the control group that

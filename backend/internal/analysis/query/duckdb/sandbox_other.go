@@ -42,6 +42,6 @@ func isolate(cmd *exec.Cmd, uid, gid int) {
 // lend relies on permissions: the directories must be open to the child's user.
 func lend(*exec.Cmd, []string) (map[string]string, []*os.File, error) { return nil, nil, nil }
 
-func residentBytes(int) int64 { return 0 }
+func memoryOf(int) (resident, data int64) { return 0, 0 }
 
 func machineMemory() int64 { return 8 << 30 }
