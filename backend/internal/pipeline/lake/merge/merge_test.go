@@ -329,7 +329,7 @@ func TestJobsEnd(t *testing.T) {
 	if err := run(0); err != nil {
 		t.Fatal(err)
 	}
-	for stopAt := 1; stopAt <= calls; stopAt += 7 {
+	for stopAt := 1; stopAt <= calls; stopAt += 1 + calls/30 {
 		all := calls
 		if err := run(stopAt); !errors.Is(err, enough) {
 			t.Errorf("stopped at %d of %d: %v", stopAt, all, err)
