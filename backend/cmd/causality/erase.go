@@ -87,18 +87,14 @@ func (c *lakeErase) count(ctx context.Context, s *server) (*lakev1.EraseCounts, 
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = stream.Close() }()
-	var counts *lakev1.EraseCounts
-	for stream.Receive() {
-		counts = stream.Msg().GetCounts()
-	}
-	if err := stream.Err(); err != nil {
+	last, err := follow(stream, func(*lakev1.EraseResponse) {})
+	if err != nil {
 		return nil, err
 	}
-	if counts == nil {
+	if last.GetCounts() == nil {
 		return nil, errors.New("the server ended the count early; its log says why")
 	}
-	return counts, nil
+	return last.GetCounts(), nil
 }
 
 // what says in words what is erased.
@@ -159,22 +155,19 @@ func (c *lakeErase) erase(ctx context.Context, s *server, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = stream.Close() }()
-	var last *lakev1.EraseResponse
 	state, problem := "", ""
-	for stream.Receive() {
-		last = stream.Msg()
-		if !last.GetDone() && last.GetState() != state {
-			state = last.GetState()
+	last, err := follow(stream, func(m *lakev1.EraseResponse) {
+		if !m.GetDone() && m.GetState() != state {
+			state = m.GetState()
 			t.note("%s", eraseNotes[state])
 		}
-		if last.GetProblem() != problem {
-			if problem = last.GetProblem(); problem != "" {
+		if m.GetProblem() != problem {
+			if problem = m.GetProblem(); problem != "" {
 				t.note("it does not go on, and is tried again: %s", problem)
 			}
 		}
-	}
-	if err := stream.Err(); err != nil {
+	})
+	if err != nil {
 		if id := last.GetErasureId(); id != "" {
 			return fmt.Errorf("%w; erasure %s goes on without this command: see causality lake erasures", err, id)
 		}

@@ -41,14 +41,9 @@ func (c *lakeVerify) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = stream.Close() }()
-	var last *lakev1.VerifyResponse
 	problems := 0
-	for stream.Receive() {
-		last = stream.Msg()
-		problems += t.problems(last.GetProblems())
-	}
-	if err := stream.Err(); err != nil {
+	last, err := follow(stream, func(m *lakev1.VerifyResponse) { problems += t.problems(m.GetProblems()) })
+	if err != nil {
 		return err
 	}
 	if !last.GetDone() {
@@ -72,14 +67,9 @@ func (c *lakeRebuild) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = stream.Close() }()
-	var last *lakev1.RebuildResponse
 	problems := 0
-	for stream.Receive() {
-		last = stream.Msg()
-		problems += t.problems(last.GetProblems())
-	}
-	if err := stream.Err(); err != nil {
+	last, err := follow(stream, func(m *lakev1.RebuildResponse) { problems += t.problems(m.GetProblems()) })
+	if err != nil {
 		return err
 	}
 	if !last.GetDone() {
@@ -103,12 +93,8 @@ func (c *lakeCompact) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = stream.Close() }()
-	var last *lakev1.CompactResponse
-	for stream.Receive() {
-		last = stream.Msg()
-	}
-	if err := stream.Err(); err != nil {
+	last, err := follow(stream, func(*lakev1.CompactResponse) {})
+	if err != nil {
 		return err
 	}
 	if !last.GetDone() {
@@ -116,6 +102,17 @@ func (c *lakeCompact) Run(ctx context.Context, t *terminal) error {
 	}
 	_, err = fmt.Fprintf(t.Out, "%.0f objects became %.0f, %.0f rows\n", last.GetObjectsBefore(), last.GetObjectsAfter(), last.GetRows())
 	return err
+}
+
+// follow reads a stream of the server's to its end, shows each message to seen
+// and returns the last; nil when there was none.
+func follow[M any](stream *connect.ServerStreamForClient[M], seen func(*M)) (last *M, err error) {
+	defer func() { _ = stream.Close() }()
+	for stream.Receive() {
+		last = stream.Msg()
+		seen(last)
+	}
+	return last, stream.Err()
 }
 
 func (t *terminal) problems(problems []*lakev1.Problem) int {
@@ -235,15 +232,11 @@ func (c *lakePublish) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = stream.Close() }()
-	done := false
-	for stream.Receive() {
-		done = stream.Msg().GetDone()
-	}
-	if err := stream.Err(); err != nil {
+	last, err := follow(stream, func(*lakev1.PublishResponse) {})
+	if err != nil {
 		return err
 	}
-	if !done {
+	if !last.GetDone() {
 		return fmt.Errorf("the server ended the publication early; its log says why, and it can be repeated")
 	}
 	t.note("the published tables were made anew")

@@ -142,14 +142,14 @@ func (s *Server) fill(ctx context.Context) error {
 	if err := ensureAppRole(ctx, s.owner); err != nil {
 		return err
 	}
-	bin, err := findBinaries(ctx, s.cfg.BinDir, 0)
 	if s.cluster != nil {
-		bin, err = s.cluster.bin, nil
+		return s.cfg.Fill(ctx, s.owner.Copy(), s.cluster.bin.dir)
 	}
+	dir, _, err := Find(ctx, s.cfg.BinDir)
 	if err != nil {
 		return err
 	}
-	return s.cfg.Fill(ctx, s.owner.Copy(), bin.dir)
+	return s.cfg.Fill(ctx, s.owner.Copy(), dir)
 }
 
 func (s *Server) newPool(ctx context.Context) (*pgxpool.Pool, error) {

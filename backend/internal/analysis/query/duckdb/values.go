@@ -3,10 +3,11 @@ package duckdb
 import (
 	"encoding/hex"
 	"fmt"
-	"math"
 	"math/big"
 	"strconv"
 	"time"
+
+	"github.com/causality-project/causality/backend/internal/analysis/query"
 )
 
 // simpleType reports whether the driver hands values of the type over without
@@ -28,11 +29,6 @@ type renderer struct{ zone *time.Location }
 
 func newRenderer(zone *time.Location) renderer { return renderer{zone} }
 
-const (
-	wallLayout    = "2006-01-02T15:04:05.999999"
-	instantLayout = wallLayout + "Z07:00"
-)
-
 func (r renderer) text(v any, typ string) string {
 	switch v := v.(type) {
 	case string:
@@ -47,9 +43,9 @@ func (r renderer) text(v any, typ string) string {
 	case int64:
 		return strconv.FormatInt(v, 10)
 	case float64:
-		return floatText(v, 64)
+		return query.FloatText(v, 64)
 	case float32:
-		return floatText(float64(v), 32)
+		return query.FloatText(float64(v), 32)
 	case *big.Int:
 		return v.String()
 	case time.Time:
@@ -60,26 +56,10 @@ func (r renderer) text(v any, typ string) string {
 			return "-infinity"
 		}
 		if typ == "TIMESTAMP WITH TIME ZONE" {
-			return v.In(r.zone).Format(instantLayout)
+			return v.In(r.zone).Format(query.InstantLayout)
 		}
-		return v.UTC().Format(wallLayout)
+		return v.UTC().Format(query.WallLayout)
 	default:
 		return fmt.Sprint(v)
 	}
-}
-
-// floatText is the shortest text that reads back as the same number.
-func floatText(f float64, bits int) string {
-	switch {
-	case math.IsNaN(f):
-		return "NaN"
-	case math.IsInf(f, 1):
-		return "Infinity"
-	case math.IsInf(f, -1):
-		return "-Infinity"
-	}
-	if magnitude := math.Abs(f); magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21) {
-		return strconv.FormatFloat(f, 'e', -1, bits)
-	}
-	return strconv.FormatFloat(f, 'f', -1, bits)
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -35,11 +34,6 @@ func typeName(t *sql.ColumnType) string {
 	return name
 }
 
-const (
-	wallLayout    = "2006-01-02T15:04:05.999999"
-	instantLayout = wallLayout + "Z07:00"
-)
-
 // cell gives a value the text that it has with the other engine.
 func cell(v any, typ string, zone *time.Location) (query.Cell, error) {
 	switch v := v.(type) {
@@ -52,7 +46,7 @@ func cell(v any, typ string, zone *time.Location) (query.Cell, error) {
 	case int64:
 		return query.Cell{Text: strconv.FormatInt(v, 10)}, nil
 	case float64:
-		return query.Cell{Text: floatText(v)}, nil
+		return query.Cell{Text: query.FloatText(v, 64)}, nil
 	case []byte:
 		return query.Cell{Text: `\x` + hex.EncodeToString(v)}, nil
 	case time.Time:
@@ -64,28 +58,12 @@ func cell(v any, typ string, zone *time.Location) (query.Cell, error) {
 		case typ == "TIME":
 			return query.Cell{Text: v.Format("15:04:05.999999")}, nil
 		case strings.HasSuffix(typ, "WITH TIME ZONE"):
-			return query.Cell{Text: v.In(zone).Format(instantLayout)}, nil
+			return query.Cell{Text: v.In(zone).Format(query.InstantLayout)}, nil
 		}
-		return query.Cell{Text: v.Format(wallLayout)}, nil
+		return query.Cell{Text: v.Format(query.WallLayout)}, nil
 	}
 	text, err := jsonText(v)
 	return query.Cell{Text: text}, err
-}
-
-// floatText is the shortest text that reads back as the same number.
-func floatText(f float64) string {
-	switch {
-	case math.IsNaN(f):
-		return "NaN"
-	case math.IsInf(f, 1):
-		return "Infinity"
-	case math.IsInf(f, -1):
-		return "-Infinity"
-	}
-	if magnitude := math.Abs(f); magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21) {
-		return strconv.FormatFloat(f, 'e', -1, 64)
-	}
-	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
 // jsonText writes lists, maps and rows as JSON.
